@@ -63,7 +63,7 @@ export class Worker {
         this.#setIdentities(new Identities(message.material, this.#identities));
         break;
       case 'tables':
-        this.#live().tables.apply(message.change, this.#ports.now());
+        this.#live().tables.apply(message.change);
         this.#ports.send({ type: 'applied', revision: message.change.revision });
         break;
       case 'listen':
@@ -154,7 +154,10 @@ export class Worker {
         case 'metrics':
           return { kind: 'metrics', metrics: this.#metrics() };
         case 'explain':
-          return { kind: 'explain', explanation: this.#live().tables.explain(question.request) };
+          return {
+            kind: 'explain',
+            explanation: this.#live().tables.explain(question.request, this.#ports.now()),
+          };
         case 'state':
           return { kind: 'state', state: this.#state() };
       }
@@ -169,7 +172,11 @@ export class Worker {
       ...observer.metrics(),
       activeRequests: exchanges.size,
       connections: [...this.#listeners.values()].map(({ id, open }) => ({ listener: id, open })),
-      endpoints: tables.endpointStates(this.#ports.now()),
+      endpoints: Array.from(tables.endpoints(), ({ service, instance, standing }) => ({
+        service,
+        instance: instance.id,
+        ejected: !standing.isIn,
+      })),
     };
   }
 

@@ -4,7 +4,7 @@ import type { Arrival } from './identify.ts';
 import type { DataPlane } from '../data-plane.ts';
 import type { Member } from '../roster.ts';
 import type { Endpoint } from '../balance/endpoint.ts';
-import type { ServiceTarget } from '../tables.ts';
+import type { ServiceTarget } from '../balance/service-target.ts';
 import { RequestHead } from '../codec/request-head.ts';
 import { ResponseHead } from '../codec/response-head.ts';
 import { pickEndpoint } from '../balance/p2c.ts';
@@ -254,24 +254,22 @@ export class Exchange implements ResponseSink, Member {
     if (arrival.service !== undefined) {
       this.#target = this.#plane.tables.service(arrival.service);
       this.#subset = undefined;
-    } else {
-      const route = this.#plane.tables.resolve(arrival.scope, arrival.sourceService, head);
-      if (route === undefined) return 'noRoute';
-      const destination = pickDestination(route, this.#plane.rng);
-      this.#routeName = route.name;
-      this.#target = this.#plane.tables.service(destination.service);
-      this.#subset = destination.subset;
-      this.#allowedRetries = route.retryAttempts ?? -1;
-      this.#deadlineMs = now + (route.timeoutMs ?? 0);
-      if (this.#target === undefined) return 'noEndpoint';
-      if (route.timeoutMs === undefined) this.#deadlineMs = now + this.#target.timeoutMs;
-      if (this.#allowedRetries < 0) this.#allowedRetries = this.#target.retryAttempts;
-      return undefined;
+      this.#allowedRetries = this.#target?.retryAttempts ?? 0;
+      this.#deadlineMs = now + (this.#target?.timeoutMs ?? 0);
+      // Between gateways only the caller's one retries: two that do multiply the load on a sick service.
+      if (arrival.direction === 'ingress') this.#allowedRetries = 0;
+      return this.#target === undefined ? 'noRoute' : undefined;
     }
-    if (this.#target === undefined) return 'noRoute';
-    this.#deadlineMs = now + this.#target.timeoutMs;
-    // Between gateways only the caller's one retries: two that do multiply the load on a sick service.
-    this.#allowedRetries = arrival.direction === 'ingress' ? 0 : this.#target.retryAttempts;
+    const resolution = this.#plane.tables.resolve(arrival.scope, arrival.sourceService, head);
+    if (resolution === undefined) return 'noRoute';
+    const { route } = resolution;
+    const destination = pickDestination(resolution, this.#plane.rng);
+    this.#routeName = route?.name ?? '';
+    this.#subset = destination.subset;
+    this.#target = this.#plane.tables.service(destination.service);
+    if (this.#target === undefined) return 'noEndpoint';
+    this.#allowedRetries = route?.retryAttempts ?? this.#target.retryAttempts;
+    this.#deadlineMs = now + (route?.timeoutMs ?? this.#target.timeoutMs);
     return undefined;
   }
 
@@ -295,7 +293,7 @@ export class Exchange implements ResponseSink, Member {
   }
 
   #admit(): FailureName | undefined {
-    return this.#target!.inFlight >= MAX_REQUESTS_PER_SERVICE ? 'overflow' : undefined;
+    return this.#target!.load.requests >= MAX_REQUESTS_PER_SERVICE ? 'overflow' : undefined;
   }
 
   #pick(): Endpoint | undefined {
@@ -308,9 +306,14 @@ export class Exchange implements ResponseSink, Member {
         this.#failed,
       );
     }
-    const local = tables.localInstances(this.#target!.name);
-    const asked = local.find((endpoint) => endpoint.instance.id === this.requestHead.instance);
-    return asked ?? local.find((endpoint) => endpoint.isUsable) ?? undefined;
+    const local = tables.local(this.#target!.name);
+    if (local === undefined) return undefined;
+    const asked = this.requestHead.instance;
+    // The caller's balancer has chosen; when its choice is gone meanwhile, another one here will do.
+    return (
+      local.endpoints.find(({ instance }) => instance.id === asked) ??
+      pickEndpoint(local, this.#plane.now(), rng, undefined)
+    );
   }
 
   #pickAndAttempt(bytes: Buffer | undefined, start: number, end: number, isEnded: boolean): void {
@@ -329,7 +332,7 @@ export class Exchange implements ResponseSink, Member {
     this.#attemptMs = this.#plane.now();
     this.#endpoint = endpoint;
     endpoint.started(this.#attemptMs);
-    this.#target!.inFlight++;
+    this.#target!.load.requests++;
     const upstream = attempt(this.#plane, this, endpoint, isLocal, {
       forwarded: this.#forwarded,
       connectTimeoutMs: this.#target!.connectTimeoutMs,
@@ -393,7 +396,7 @@ export class Exchange implements ResponseSink, Member {
     if (endpoint === undefined) return;
     this.#endpoint = undefined;
     this.#failed = endpoint;
-    this.#target!.inFlight--;
+    this.#target!.load.requests--;
     const now = this.#plane.now();
     endpoint.finished(now, this.#upstreamMs || now - this.#attemptMs, outcome);
   }
