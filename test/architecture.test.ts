@@ -15,10 +15,14 @@ const LAYERS: readonly (readonly string[])[] = [
   ['registry'],
   ['ca'],
   // What the parts of the gateway say to each other.
-  ['gateway/ipc.ts'],
-  ['gateway/config', 'gateway/cli'],
-  ['gateway/worker/codec', 'gateway/worker/routing', 'gateway/worker/balance', 'gateway/health'],
-  ['gateway/worker/mux', 'gateway/admin', 'gateway/dashboard'],
+  ['gateway/ipc.ts', 'gateway/version.ts'],
+  ['gateway/config'],
+  ['gateway/config.ts', 'gateway/admin'],
+  ['gateway/cli'],
+  // Health and balance never import each other; whoever composes them connects them.
+  ['gateway/worker/codec', 'gateway/worker/balance', 'gateway/health'],
+  ['gateway/worker/mux', 'gateway/worker/routing'],
+  ['gateway/worker/tables.ts'],
   ['gateway/worker/upstream', 'gateway/worker/resilience'],
   ['gateway/worker/request'],
   ['gateway/worker/listeners'],
@@ -65,7 +69,7 @@ function read(file: string): string {
 
 function importsOf(file: string): readonly string[] {
   const statement =
-    /^\s*(?:import|export)\b[^'"`;]*?\bfrom\s+'([^']+)'|^\s*import\s+'([^']+)'|\bimport\(\s*'([^']+)'/gm;
+    /(?:^|;)\s*(?:import|export)\b[^'"`;]*?\bfrom\s+'([^']+)'|(?:^|;)\s*import\s+'([^']+)'|\bimport\(\s*'([^']+)'/gm;
   return Array.from(read(file).matchAll(statement), (match) => match[1] ?? match[2] ?? match[3]!);
 }
 

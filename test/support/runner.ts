@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { appendFileSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { processesOf, type ProcessInfo } from './processes.ts';
+import { processesOf, type ProcessInfo } from './proc-table.ts';
 import type { Result } from './reporter.ts';
 
 /**
