@@ -9,7 +9,10 @@ import type { Log } from '#kit/log.ts';
 import { nearest } from '#kit/nearest.ts';
 import type { AdminSource, NodeAdminTarget } from './source.ts';
 
-const TIMEOUT_MS = 5_000;
+/** For the answer's head, and between two pieces of it. */
+const ANSWER_MS = 4_000;
+/** Node's request timeout counts a handshake that hangs twice, so that has a limit of its own. */
+const HANDSHAKE_MS = 2_000;
 
 /** All that another node's answer may say about itself; the rest of the header is ours. */
 const PASSED_ON = ['content-type', 'content-length', 'cache-control'] as const;
@@ -33,7 +36,7 @@ export function relayNodes(app: FastifyInstance, source: AdminSource, log: Log):
     // reply-from switches certificate verification off unless told otherwise, and wants both agents.
     http: {
       agents: { 'http:': agent, 'https:': agent },
-      requestOptions: { rejectUnauthorized: true, timeout: TIMEOUT_MS },
+      requestOptions: { rejectUnauthorized: true, timeout: ANSWER_MS },
     },
     preHandler(request, reply, done) {
       const refusal = refusalOf(request, source);
@@ -102,7 +105,7 @@ function failureOf(node: string, target: NodeAdminTarget | undefined, error: Err
   const at = target === undefined ? '' : ` at ${formatAddress(target)}`;
   const timedOut = 'statusCode' in error && error.statusCode === 504;
   const why = timedOut
-    ? `no answer within ${TIMEOUT_MS / 1_000} s`
+    ? `no answer within ${ANSWER_MS / 1_000} s`
     : messageOf(error.cause ?? error);
   const message = `node "${node}"${at}: ${why}; check that its gateway runs and that its mesh port is open to this VM`;
   return { status: timedOut ? 504 : 502, error: 'node_unreachable', message };
@@ -125,7 +128,7 @@ class NodeAgent extends Agent {
     const target = this.#targets.get(String(options.host));
     if (target === undefined) throw new Error(`no target for ${String(options.host)}`);
     const { host, port, servername, cert, key, ca, identity } = target;
-    return connect({
+    const socket = connect({
       host,
       port,
       servername,
@@ -137,6 +140,12 @@ class NodeAgent extends Agent {
       rejectUnauthorized: true,
       checkServerIdentity: (_host, peer) => wrongIdentity(peer, identity),
     });
+    const limit = setTimeout(() => {
+      socket.destroy(new Error(`no TLS handshake within ${HANDSHAKE_MS / 1_000} s`));
+    }, HANDSHAKE_MS);
+    socket.once('secureConnect', () => clearTimeout(limit));
+    socket.once('close', () => clearTimeout(limit));
+    return socket;
   }
 }
 
