@@ -2,6 +2,7 @@ import { request, type RequestOptions } from 'node:http';
 import { EXIT, MeshError, messageOf } from '#kit/errors.ts';
 import { describe } from '#kit/problem.ts';
 import { usageError } from './args.ts';
+import { printable } from './format.ts';
 
 /** Flags of every command that looks through the admin API. */
 export const ADMIN_FLAGS = {
@@ -82,9 +83,16 @@ export async function askAdmin(at: AdminAt, path: string): Promise<unknown> {
     );
   }
   if (status === 200) return answer;
-  const { error, message } = answer as { readonly error?: unknown; readonly message?: unknown };
-  const exitCode = error === 'node_unreachable' ? EXIT.unreachable : EXIT.failed;
-  throw new MeshError('admin_refused', `${at.name}: ${String(message ?? status)}`, { exitCode });
+  throw refused(at, status, answer);
+}
+
+/** The API's own `{"error", "message"}`; a node that could not be reached through it counts as unreachable. */
+function refused(at: AdminAt, status: number, answer: unknown): MeshError {
+  const fields: Readonly<Record<string, unknown>> = Object(answer);
+  const text =
+    typeof fields['message'] === 'string' ? printable(fields['message']) : `status ${status}`;
+  const exitCode = fields['error'] === 'node_unreachable' ? EXIT.unreachable : EXIT.failed;
+  return new MeshError('admin_refused', `${at.name}: ${text}`, { exitCode });
 }
 
 function unreachable(at: AdminAt, cause: unknown): MeshError {

@@ -55,7 +55,7 @@ export async function runExplain(argv: readonly string[], io = PROCESS_IO): Prom
   if (values.gateway !== undefined) query.set('gateway', values.gateway);
   for (const header of values.header ?? []) query.append('h', header);
 
-  const answer = await askAdmin(adminAt(command, values, io.env), `/explain?${query}`);
+  const answer = await askAdmin(adminAt(command, values, io.env), `/explain?${query.toString()}`);
   if (values.json === true) return printJson(io, answer);
   return print(io, renderExplanation(answer as Explanation));
 }

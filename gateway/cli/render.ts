@@ -47,7 +47,7 @@ export function renderStatus(status: StatusReport, nowMs: number): string[] {
   section(
     lines,
     'certificates',
-    ['IDENTITY', 'ENDS', 'RENEWED', 'LAST ERROR'],
+    ['IDENTITY', 'ENDS', 'NEXT RENEWAL', 'LAST ERROR'],
     status.identities.map(({ identity, notAfter, nextRenewal, lastError }) => [
       identity,
       relative(notAfter, nowMs),
