@@ -119,12 +119,7 @@ export async function startWorker(
 }
 
 /** An instance document as a gateway would register it. */
-export function instance(
-  node: string,
-  meshPort: number,
-  appPort: number,
-  more: object = {},
-): object {
+export function instance(meshPort: number, appPort: number, more: object = {}): object {
   return {
     address: `127.0.0.1:${meshPort}`,
     app: `127.0.0.1:${appPort}`,
