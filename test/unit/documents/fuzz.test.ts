@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { formatProblem } from '#kit/problem.ts';
 import { parseDocument, parseStatus } from '../../../registry/documents/parse.ts';
 import { checkReferences, knownOf } from '../../../registry/documents/references.ts';

@@ -8,7 +8,7 @@ import { publishedSchemas } from '../../../registry/documents/publish.ts';
 const FOLDER = join(import.meta.dirname, '../../../registry/documents/json-schema');
 
 describe('the published JSON Schemas', () => {
-  it('are those of the schemas in force (node registry/documents/publish.ts writes them)', async () => {
+  it('are those of the schemas in force (node registry/publish-schemas.ts writes them)', async () => {
     const published = publishedSchemas();
     assert.deepEqual((await readdir(FOLDER)).toSorted(), [...published.keys()].toSorted());
     for (const [file, schema] of published) {
