@@ -193,6 +193,16 @@ describe('hosts', () => {
       chosen: 'short',
     },
     {
+      name: 'priority before the more specific host: one of several wildcards',
+      routes: [
+        on('exact', 'a.example.com'),
+        route('prior', { hosts: ['*.com'], priority: 1 }),
+        on('other', '*.org'),
+      ],
+      request: 'GET a.example.com/',
+      chosen: 'prior',
+    },
+    {
       name: 'several hosts on one route',
       routes: [on('both', 'a.example.com', 'b.example.com')],
       request: 'GET b.example.com/',
