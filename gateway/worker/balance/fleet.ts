@@ -8,13 +8,14 @@ import type {
 import { EndpointSet } from './endpoint-set.ts';
 import { Endpoint } from './endpoint.ts';
 import { hindranceOf, servesLocally } from './hindrance.ts';
-import { outlierDetection, ServiceTarget } from './service-target.ts';
+import { outlierDetection, ServiceTarget, type ServiceLoad } from './service-target.ts';
 import type { EjectionGroup } from './standing.ts';
 
 /** What belongs to one service over all revisions. */
 interface Service {
   readonly endpoints: Map<string, Endpoint>;
   readonly group: EjectionGroup;
+  readonly load: ServiceLoad;
   /** Made on first use after a change. */
   target: ServiceTarget | undefined;
   local: EndpointSet | undefined;
@@ -73,10 +74,13 @@ export class Fleet {
   target(name: string): ServiceTarget | undefined {
     const service = this.#services.get(name);
     if (service === undefined) return undefined;
-    service.target ??= new ServiceTarget(name, this.#mesh, this.#documents.get(name), [
-      ...service.endpoints.values(),
-    ]);
+    service.target ??= this.#makeTarget(name, service);
     return service.target;
+  }
+
+  #makeTarget(name: string, { endpoints, load }: Service): ServiceTarget {
+    const document = this.#documents.get(name);
+    return new ServiceTarget(name, this.#mesh, document, [...endpoints.values()], load);
   }
 
   /** Instances of this node that requests from the mesh may go to. */
@@ -101,6 +105,7 @@ export class Fleet {
       service = {
         endpoints: new Map(),
         group: { settings, size: 0, ejected: 0, rng: this.#rng },
+        load: { requests: 0 },
         target: undefined,
         local: undefined,
       };

@@ -34,6 +34,11 @@ export function outlierDetection(
   };
 }
 
+/** Requests under way to a service; belongs to it over all revisions. */
+export interface ServiceLoad {
+  requests: number;
+}
+
 /** A service at one revision: its settings, with all defaults resolved, and its endpoints. */
 export class ServiceTarget {
   readonly name: string;
@@ -45,6 +50,7 @@ export class ServiceTarget {
   readonly outlier: OutlierDetection;
   /** All that are registered, whether they take traffic or not. */
   readonly members: readonly Endpoint[];
+  readonly load: ServiceLoad;
   readonly #subsets: ServiceDocument['subsets'];
   readonly #sets = new Map<string | undefined, EndpointSet>();
 
@@ -53,6 +59,7 @@ export class ServiceTarget {
     mesh: MeshDocument | undefined,
     document: ServiceDocument | undefined,
     members: readonly Endpoint[],
+    load: ServiceLoad,
   ) {
     const own: ServiceSettings = document ?? {};
     const shared: ServiceSettings = mesh?.defaults ?? {};
@@ -64,6 +71,7 @@ export class ServiceTarget {
     this.retryAttempts = own.retry?.attempts ?? shared.retry?.attempts ?? DEFAULTS.retryAttempts;
     this.outlier = outlierDetection(mesh, document);
     this.members = members;
+    this.load = load;
     this.#subsets = document?.subsets ?? {};
   }
 
