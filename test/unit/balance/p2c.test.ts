@@ -75,7 +75,7 @@ describe('pickEndpoint without a choice', () => {
     const [only] = endpoints([100]);
     const set = new EndpointSet([only!], everyone);
     assert.equal(pickEndpoint(set, 0, draws(), only), only);
-    only!.standing.unreachable(0);
+    only!.standing.finished(0, 0, 'connect');
     assert.equal(pickEndpoint(set, 0, draws(), undefined), only);
   });
   it('weight 0 gets nothing, also when the others do not take requests', () => {
@@ -102,25 +102,25 @@ describe('pickEndpoint passes over', () => {
   });
   it('those that are out', () => {
     const all = endpoints([1, 8, 1]);
-    all[1]!.standing.unreachable(0);
+    all[1]!.standing.finished(0, 0, 'connect');
     assert.deepEqual(pickMany(all, 500), new Set(['a', 'c']));
   });
   it('none when all are out: the panic', () => {
     const all = endpoints([1, 8, 1]);
-    for (const { standing } of all) standing.unreachable(0);
+    for (const { standing } of all) standing.finished(0, 0, 'connect');
     assert.deepEqual(pickMany(all, 500), new Set(['a', 'b', 'c']));
     assert.deepEqual(pickMany(all, 500, all[1]), new Set(['a', 'c']));
   });
   it('the one to avoid less than one that is out', () => {
     const all = endpoints([1, 1]);
-    all[0]!.standing.unreachable(0);
+    all[0]!.standing.finished(0, 0, 'connect');
     assert.deepEqual(pickMany(all, 500, all[1]), new Set(['b']));
-    all[1]!.standing.unreachable(0);
+    all[1]!.standing.finished(0, 0, 'connect');
     assert.deepEqual(pickMany(all, 500, all[1]), new Set(['a']));
   });
   it('one that is being probed, and on a retry one that could be', () => {
     const all = endpoints([1, 1, 1]);
-    all[0]!.standing.unreachable(0);
+    all[0]!.standing.finished(0, 0, 'connect');
     assert.deepEqual(pickMany(all, 1_000), new Set(['a', 'b', 'c']));
     assert.deepEqual(pickMany(all, 1_000, all[1]), new Set(['c']));
     all[0]!.started(1_000);

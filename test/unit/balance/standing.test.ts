@@ -124,7 +124,7 @@ describe('ejection', () => {
 
   it('is not capped for unreachable ones', () => {
     const all = endpoints([100, 100]);
-    for (const { standing } of all) standing.unreachable(0);
+    for (const { standing } of all) standing.finished(0, 0, 'connect');
     assert.deepEqual(
       all.map(({ standing }) => standing.isIn),
       [false, false],
