@@ -2,10 +2,16 @@ import { fork, type ChildProcess } from 'node:child_process';
 import net from 'node:net';
 import { fileURLToPath } from 'node:url';
 import type { IdentityMaterial } from '../../ca/identity.ts';
-import type { FromWorker, ListenerSpec, ToWorker, WorkerQuestion, WorkerReply } from '../../gateway/ipc.ts';
+import type {
+  FromWorker,
+  ListenerSpec,
+  ToWorker,
+  WorkerQuestion,
+  WorkerReply,
+} from '../../gateway/ipc.ts';
 import type { TypedDocument } from '../../registry/documents/types.ts';
 import { parseDocument } from '../../registry/documents/parse.ts';
-import { bindSocket } from '../../gateway/supervisor/listen-sockets.ts';
+import { bindListener } from '../../gateway/supervisor/listen-sockets.ts';
 
 const WORKER = fileURLToPath(new URL('../../gateway/worker/main.ts', import.meta.url));
 
@@ -22,7 +28,10 @@ export interface TestWorker {
   stop(): Promise<void>;
 }
 
-export async function startWorker(node: string, trustDomain = 'mesh.internal'): Promise<TestWorker> {
+export async function startWorker(
+  node: string,
+  trustDomain = 'mesh.internal',
+): Promise<TestWorker> {
   const child = fork(WORKER, [], {
     serialization: 'advanced',
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
@@ -34,14 +43,15 @@ export async function startWorker(node: string, trustDomain = 'mesh.internal'): 
     heard.push(message as FromWorker);
     wake();
   });
-  const until = async <T extends FromWorker>(wanted: (message: FromWorker) => message is T): Promise<T> => {
+  child.once('exit', () => wake());
+  const until = async <T extends FromWorker>(
+    wanted: (message: FromWorker) => message is T,
+  ): Promise<T> => {
     for (;;) {
       const index = heard.findIndex(wanted);
       if (index >= 0) return heard.splice(index, 1)[0] as T;
-      await new Promise<void>((resolve, reject) => {
-        wake = resolve;
-        child.once('exit', (code) => reject(new Error(`the worker exited with ${code}`)));
-      });
+      if (child.exitCode !== null) throw new Error(`the worker exited with ${child.exitCode}`);
+      await new Promise<void>((resolve) => (wake = resolve));
     }
   };
   const send = (message: ToWorker): void => void child.send(message);
@@ -59,16 +69,19 @@ export async function startWorker(node: string, trustDomain = 'mesh.internal'): 
       adminAddress: undefined,
     },
   });
-  await until((message) => message.type === 'ready');
+  await until(
+    (message): message is Extract<FromWorker, { type: 'ready' }> => message.type === 'ready',
+  );
   return {
     child,
     send,
     async listen(listener, host = '127.0.0.1') {
-      const { handle, address } = bindSocket({ host, port: 0 }, 'test');
+      const { handle, address } = await bindListener({ host, port: 0 }, 'test');
       child.send({ type: 'listen', listener } satisfies ToWorker, handle);
       const done = await until(
         (message): message is Extract<FromWorker, { type: 'listening' | 'listen-failed' }> =>
-          (message.type === 'listening' || message.type === 'listen-failed') && message.id === listener.id,
+          (message.type === 'listening' || message.type === 'listen-failed') &&
+          message.id === listener.id,
       );
       if (done.type === 'listen-failed') throw new Error(done.error);
       return address.port;
@@ -81,14 +94,18 @@ export async function startWorker(node: string, trustDomain = 'mesh.internal'): 
       });
       revision++;
       send({ type: 'tables', change: { revision, reset: true, put, deleted: [] } });
-      await until((message) => message.type === 'applied' && message.revision === revision);
+      await until(
+        (message): message is Extract<FromWorker, { type: 'applied' }> =>
+          message.type === 'applied' && message.revision === revision,
+      );
     },
     identity: (material) => send({ type: 'identity', material }),
     async ask(asked) {
       const id = ++question;
       send({ type: 'ask', id, question: asked });
       const { reply } = await until(
-        (message): message is Extract<FromWorker, { type: 'reply' }> => message.type === 'reply' && message.id === id,
+        (message): message is Extract<FromWorker, { type: 'reply' }> =>
+          message.type === 'reply' && message.id === id,
       );
       return reply;
     },
@@ -102,7 +119,7 @@ export async function startWorker(node: string, trustDomain = 'mesh.internal'): 
 }
 
 /** An instance document as a gateway would register it. */
-export function instance(node: string, meshPort: number, appPort: number, more: object = {}): object {
+export function instance(meshPort: number, appPort: number, more: object = {}): object {
   return {
     address: `127.0.0.1:${meshPort}`,
     app: `127.0.0.1:${appPort}`,
