@@ -255,7 +255,7 @@ export class Registrar {
     this.#reported = status;
     const fields = { nodeKey, store: store.name, lease: this.#lease };
     if (connected) log.info(fields, 'registered');
-    else log.warn({ ...fields, problem }, 'not registered; trying until it works');
+    else log.warn({ ...fields, code: status, problem }, 'not registered; trying until it works');
   }
 }
 
