@@ -21,11 +21,14 @@ import { DEFAULT_WEIGHT } from '../../registry/documents/node.ts';
 import type { Check } from '../../registry/documents/types.ts';
 import type { GatewayConfig, IdentityConfig, LocalService, RegistryConfig } from './types.ts';
 
+/** Where etcd keeps what is ours; `v1` is the major version of the documents' schema. */
+export const DEFAULT_PREFIX = '/gatemesh/v1';
+
 const DEFAULTS = {
   zone: 'default',
   dataDir: '/var/lib/gatemesh',
   workers: 1,
-  prefix: '/gatemesh/v1',
+
   mesh: { host: '0.0.0.0', port: 15_443 },
   egress: { host: '127.0.0.1', port: 15_001 },
   admin: { host: '127.0.0.1', port: 15_000 },
@@ -298,7 +301,7 @@ function registryConfig(input: z.output<typeof registry>, dataDir: string): Regi
   if (input.etcd === undefined) {
     return { kind: 'embedded', file: input.embedded?.file ?? `${dataDir}/registry.db` };
   }
-  return { kind: 'etcd', ...input.etcd, prefix: input.etcd.prefix ?? DEFAULTS.prefix };
+  return { kind: 'etcd', ...input.etcd, prefix: input.etcd.prefix ?? DEFAULT_PREFIX };
 }
 
 /** What one field asks of another. */
