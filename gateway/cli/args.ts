@@ -1,0 +1,1 @@
+export { parseFlags, usageError } from '#kit/flags.ts';
