@@ -40,6 +40,8 @@ const LAYERS: readonly (readonly string[])[] = [
   ['gateway/worker/listeners'],
   ['gateway/worker', 'gateway/supervisor', 'gateway/demo'],
   ['gateway/app.ts'],
+  // The loop around the app: signals, reload, exit code.
+  ['gateway/run.ts'],
   ['gateway/main.ts'],
 ];
 
@@ -61,8 +63,6 @@ const PURE = [
   'ca/policy.ts',
   'ca/renewal.ts',
 ];
-/** A program to be run by hand, which nothing imports: it writes what its pure neighbours make. */
-const PROGRAMS_IN_PURE_ROOMS = new Set(['registry/documents/publish.ts']);
 const IMPURE_MODULES =
   /^(?:node:(?:timers|process|perf_hooks|fs|child_process|cluster|dgram|dns|http|http2|https|os|tls|worker_threads)\b|#kit\/clock\.ts$)/;
 
@@ -171,18 +171,9 @@ describe('imports', () => {
 
   it('keep the pure rooms pure', () => {
     const problems = edges.flatMap(({ file, specifier }) =>
-      isPure(file) && !PROGRAMS_IN_PURE_ROOMS.has(file) && IMPURE_MODULES.test(specifier)
-        ? [`${file} imports ${specifier}`]
-        : [],
+      isPure(file) && IMPURE_MODULES.test(specifier) ? [`${file} imports ${specifier}`] : [],
     );
     none(problems, 'pure rooms take time, randomness and sockets as arguments');
-  });
-
-  it('leave programs alone', () => {
-    const problems = edges.flatMap(({ file, to }) =>
-      to !== undefined && PROGRAMS_IN_PURE_ROOMS.has(to) ? [`${file} imports ${to}`] : [],
-    );
-    none(problems, 'these are run, not imported');
   });
 
   it('exist', () => {
@@ -243,24 +234,30 @@ describe('README', () => {
     .map((entry) => entry.name);
 
   /** Links that are not web addresses, and code spans that can only mean a file or folder of the repository. */
-  function pathsIn(file: string): readonly string[] {
+  function missingIn(file: string): readonly string[] {
+    const folder = dirname(file);
     const text = read(file).replaceAll(/^```[\s\S]*?^```/gm, '');
-    const links = Array.from(text.matchAll(/\]\((?![a-z]+:|#)([^)#\s]+)/g), ([, path]) =>
-      join(dirname(file), path!),
-    );
+    const links = Array.from(text.matchAll(/\]\((?![a-z]+:|#)([^)#\s]+)/g), ([, path]) => path!);
     const spans = Array.from(text.matchAll(/`([\w.-]+(?:\/[\w.-]+)*\/?)`/g), ([, span]) => span!);
     const fromRoot = spans.filter(
       (span) => folders.includes(span.split('/')[0]!) && /\/$|\/.*\.[a-z]+$/.test(span),
     );
-    const beside = spans.filter((span) => span.endsWith('.ts') && !fromRoot.includes(span));
-    return [...links, ...fromRoot, ...beside.map((span) => join(dirname(file), span))];
+    // A README says `request/exchange.ts` where its own heading names the folder above.
+    const below = spans.filter((span) => span.endsWith('.ts') && !fromRoot.includes(span));
+    return [
+      ...links.filter((path) => !existsSync(join(ROOT, folder, path))),
+      ...fromRoot.filter((path) => !existsSync(join(ROOT, path))),
+      ...below.filter(
+        (path) =>
+          !files.some((known) => isIn(known, folder) && `/${known}`.endsWith(`/${path}`)) &&
+          !existsSync(join(ROOT, folder, path)),
+      ),
+    ];
   }
 
   it('names only files that exist', () => {
     const problems = readmes.flatMap((file) =>
-      pathsIn(file)
-        .filter((path) => !existsSync(join(ROOT, path)))
-        .map((path) => `${file} names ${path}`),
+      missingIn(file).map((path) => `${file} names ${path}`),
     );
     none(problems, 'no such file or folder');
   });
