@@ -8,6 +8,7 @@ export interface SampleService {
   readonly version: string;
   readonly node: string;
   readonly address: Address;
+  /** Harmless when it runs already. */
   start(): Promise<void>;
   /** Ends it as a crash would: the socket closes and so does every connection. */
   stop(): Promise<void>;
@@ -68,6 +69,7 @@ export function sampleService(options: SampleOptions): SampleService {
     node,
     address,
     async start() {
+      if (server !== undefined) return;
       const started = createServer((incoming, response) => {
         incoming.resume();
         if (incoming.url === '/healthz') {

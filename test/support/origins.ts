@@ -1,7 +1,7 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
-import { connect } from 'node:net';
 import { join } from 'node:path';
 import { formatAddress, type Address } from '#kit/address.ts';
+import { accepts } from '../../gateway/demo/addresses.ts';
 import { startProcess, untilReady, type RunningProcess } from '../../gateway/demo/processes.ts';
 
 /** A server that is not ours, at a fixed address: ended and started again it is the same instance of its service. */
@@ -126,18 +126,6 @@ function origin(options: {
     },
     requests: options.requests,
   };
-}
-
-/** Resolves when a TCP connection is accepted there. */
-export function accepts({ host, port }: Address): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const socket = connect({ host, port });
-    socket.once('connect', () => {
-      socket.destroy();
-      resolve();
-    });
-    socket.once('error', reject);
-  });
 }
 
 function lines(text: string): string[] {
