@@ -1,0 +1,84 @@
+import { nearest } from '#kit/nearest.ts';
+import type { Problem } from '#kit/problem.ts';
+import type { TypedDocument } from './types.ts';
+
+/** The names a document may point at. */
+export interface Known {
+  /** Configured or registered by some instance. */
+  readonly services: ReadonlySet<string>;
+  /** Names of a service's subsets; empty for a service without a document. */
+  subsets(service: string): ReadonlySet<string>;
+  readonly gateways: ReadonlySet<string>;
+  readonly certificates: ReadonlySet<string>;
+}
+
+const NONE: ReadonlySet<string> = new Set();
+
+/** The names that a set of documents brings. */
+export function knownOf(documents: Iterable<TypedDocument>): Known {
+  const services = new Set<string>();
+  const subsets = new Map<string, ReadonlySet<string>>();
+  const gateways = new Set<string>();
+  const certificates = new Set<string>();
+  for (const { kind, document } of documents) {
+    if (kind === 'services') {
+      services.add(document.name);
+      subsets.set(document.name, new Set(Object.keys(document.subsets)));
+    } else if (kind === 'instances') {
+      services.add(document.service);
+    } else if (kind === 'gateways') {
+      gateways.add(document.name);
+    } else if (kind === 'certificates') {
+      certificates.add(document.name);
+    }
+  }
+  return { services, subsets: (service) => subsets.get(service) ?? NONE, gateways, certificates };
+}
+
+/** Everything in a document that points at nothing. Paths are those of the long form: `$.to[1].subset`. */
+export function checkReferences(typed: TypedDocument, known: Known): Problem[] {
+  switch (typed.kind) {
+    case 'routes': {
+      const { gateways, to } = typed.document;
+      return [
+        ...gateways.flatMap((name, i) =>
+          missing('gateway', name, known.gateways, `$.gateways[${i}]`),
+        ),
+        ...to.flatMap(({ service, subset }, i) => {
+          const at = `$.to[${i}]`;
+          if (!known.services.has(service)) {
+            return missing('service', service, known.services, `${at}.service`);
+          }
+          if (subset === undefined) return [];
+          return missing(`subset of ${service}`, subset, known.subsets(service), `${at}.subset`);
+        }),
+      ];
+    }
+    case 'gateways':
+      return typed.document.listeners.flatMap(({ certificates }, i) =>
+        certificates.flatMap((name, j) =>
+          missing('certificate', name, known.certificates, `$.listeners[${i}].certificates[${j}]`),
+        ),
+      );
+    case 'mesh':
+    case 'services':
+    case 'intentions':
+    case 'certificates':
+    case 'node-intents':
+    case 'nodes':
+    case 'instances':
+      return [];
+  }
+}
+
+function missing(
+  what: string,
+  name: string,
+  known: ReadonlySet<string>,
+  path: string,
+): readonly Problem[] {
+  if (known.has(name)) return [];
+  const hint = nearest(name, known);
+  const wanted = `the name of a ${what} that exists${known.size === 0 ? ' (there is none)' : ''}`;
+  return [{ path, wanted, got: JSON.stringify(name), ...(hint === undefined ? {} : { hint }) }];
+}
