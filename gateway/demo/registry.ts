@@ -1,4 +1,6 @@
 import { MeshError } from '#kit/errors.ts';
+import { NODES_PREFIX, STATUS_PREFIX } from '../../registry/documents/keys.ts';
+import { parseDocument, parseStatus } from '../../registry/documents/parse.ts';
 import type {
   InstanceDocument,
   Rejection,
@@ -27,13 +29,12 @@ export interface DemoRegistry {
 
 export function demoRegistry(store: Store): DemoRegistry {
   async function statuses(): Promise<ReadonlyMap<string, StatusDocument>> {
-    const { entries } = await store.range('status/');
-    return new Map(
-      entries.map(({ key, value }) => [
-        key.slice('status/'.length),
-        JSON.parse(value) as StatusDocument,
-      ]),
-    );
+    const { entries } = await store.range(STATUS_PREFIX);
+    const found = entries.flatMap(({ key, value }) => {
+      const parsed = parseStatus(key, value);
+      return parsed.ok ? [[parsed.status.node, parsed.status] as const] : [];
+    });
+    return new Map(found);
   }
 
   return {
@@ -70,10 +71,13 @@ export function demoRegistry(store: Store): DemoRegistry {
       );
     },
     async instances(service) {
-      const { entries } = await store.range('nodes/');
-      return entries
-        .filter(({ key }) => key.includes(`/instances/${service}/`))
-        .map(({ value }) => JSON.parse(value) as InstanceDocument);
+      const { entries } = await store.range(NODES_PREFIX);
+      return entries.flatMap(({ key, value }) => {
+        const parsed = parseDocument(key, value);
+        if (!parsed.ok || parsed.typed.kind !== 'instances') return [];
+        const { document } = parsed.typed;
+        return document.service === service ? [document] : [];
+      });
     },
   };
 }

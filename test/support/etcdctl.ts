@@ -14,12 +14,15 @@ export interface MeshRegistry {
   get(key: string): Promise<string | undefined>;
   /** `status/<node>` of every node, in the order of `nodes`. */
   statuses(): Promise<StatusDocument[]>;
-  instances(service: string): Promise<InstanceDocument[]>;
+  instances(service: string): Promise<Registered[]>;
   /** Waits until `status/<node>` of all nodes says that this revision is in force. */
   inForce(revision: number): Promise<void>;
   /** Waits until everything that is registered by now is in force everywhere. */
   settled(): Promise<void>;
 }
+
+/** What a gateway wrote about an instance, and which one. */
+export type Registered = Pick<InstanceDocument, 'node' | 'app' | 'health' | 'state'>;
 
 interface Entry {
   /** Relative to the prefix. */
@@ -78,7 +81,10 @@ export function etcdctl(address: Address, nodes: readonly string[]): MeshRegistr
       const found = await list('nodes/');
       return found
         .filter(({ key }) => key.includes(`/instances/${service}/`))
-        .map(({ value }) => JSON.parse(value) as InstanceDocument);
+        .map(({ key, value }) => ({
+          node: key.split('/')[1]!,
+          ...(JSON.parse(value) as Omit<Registered, 'node'>),
+        }));
     },
     async inForce(revision) {
       await eventually(async () => {
