@@ -46,9 +46,13 @@ export async function startProcess(options: StartOptions): Promise<RunningProces
     stdio: ['ignore', output, output],
   });
   closeSync(output);
+  // A program that dies of a fault leaves nothing running behind.
+  const killOnExit = (): void => void child.kill('SIGKILL');
+  process.on('exit', killOnExit);
   let exit: Exit | undefined;
   const exited = new Promise<Exit>((resolve) => {
     child.once('exit', (code, signal) => {
+      process.off('exit', killOnExit);
       exit = { code, signal };
       resolve(exit);
     });
@@ -56,6 +60,7 @@ export async function startProcess(options: StartOptions): Promise<RunningProces
   await new Promise<void>((resolve, reject) => {
     child.once('spawn', resolve);
     child.once('error', (error) => {
+      process.off('exit', killOnExit);
       const message = `${options.name}: cannot run ${options.command}: ${messageOf(error)}`;
       reject(new MeshError('process_start', message, { cause: error }));
     });

@@ -6,11 +6,12 @@ import { formatAddress, type Address } from '#kit/address.ts';
 import { startProcess, untilReady, type RunningProcess } from '../../gateway/demo/processes.ts';
 import type { StatusReport } from '../../gateway/admin/source.ts';
 import { curl, curlJson } from './curl.ts';
-import { etcdctl, ETCD_PREFIX, type MeshRegistry } from './etcdctl.ts';
+import { startEtcd, type TestEtcd } from './etcd.ts';
 import { eventually } from './eventually.ts';
+import { ETCD_PREFIX, meshRegistry, type MeshRegistry } from './mesh-registry.ts';
 import type { Origin, OriginKind } from './origins.ts';
 import { freePorts, GATEMESH } from './processes.ts';
-import { CaProcess, EtcdProcess, type Restartable } from './servers.ts';
+import { startCa, type TestCa } from './ca.ts';
 
 const START_MS = 20_000;
 
@@ -41,8 +42,8 @@ export interface Mesh {
   readonly folder: string;
   readonly trustDomain: string;
   readonly registry: MeshRegistry;
-  readonly etcd: Restartable;
-  readonly ca: Restartable & { readonly folder: string; readonly url: string };
+  readonly etcd: TestEtcd;
+  readonly ca: TestCa;
   readonly nodes: readonly MeshNode[];
   node(name: string): MeshNode;
   /** The origin behind the instance of a service on a node. */
@@ -129,8 +130,8 @@ class RunningMesh implements Mesh {
   readonly nodes: Node[] = [];
   readonly #plan: Plan;
   readonly #origins = new Map<string, Origin>();
-  etcd!: EtcdProcess;
-  ca!: CaProcess;
+  etcd!: TestEtcd;
+  ca!: TestCa;
   registry!: MeshRegistry;
 
   constructor(folder: string, plan: Plan) {
@@ -152,11 +153,9 @@ class RunningMesh implements Mesh {
 
   async start(): Promise<void> {
     const { documents, services, leafTtl } = this.#plan;
-    this.etcd = await EtcdProcess.prepare(this.folder);
-    await this.etcd.start();
-    this.registry = etcdctl(this.etcd.address, this.#plan.nodes);
-    this.ca = await CaProcess.prepare(this.folder, this.trustDomain, leafTtl);
-    await this.ca.start();
+    this.etcd = await startEtcd();
+    this.registry = meshRegistry(this.etcd.etcdctl, this.#plan.nodes);
+    this.ca = await startCa(this.folder, this.trustDomain, leafTtl);
 
     for (const [i, name] of this.#plan.nodes.entries()) {
       this.nodes.push(await Node.plan(name, `127.0.1.${i + 1}`, join(this.folder, name), i === 0));

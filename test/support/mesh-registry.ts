@@ -1,7 +1,5 @@
-import { formatAddress, type Address } from '#kit/address.ts';
 import type { InstanceDocument, StatusDocument } from '../../registry/documents/types.ts';
 import { eventually } from './eventually.ts';
-import { must } from './processes.ts';
 
 /** The contract's default. */
 export const ETCD_PREFIX = '/gatemesh/v1';
@@ -39,11 +37,10 @@ interface Listed {
 }
 
 /** @param nodes the nodes whose `status/<node>` is waited for */
-export function etcdctl(address: Address, nodes: readonly string[]): MeshRegistry {
-  const ctl = (...args: readonly string[]): Promise<string> =>
-    must('etcdctl', ['--endpoints', formatAddress(address), ...args], {
-      env: { ...process.env, ETCDCTL_API: '3' },
-    });
+export function meshRegistry(
+  ctl: (...args: readonly string[]) => Promise<string>,
+  nodes: readonly string[],
+): MeshRegistry {
   const revisionOf = (text: string): number =>
     (JSON.parse(text) as { header: { revision: number } }).header.revision;
   const list = async (prefix: string): Promise<Entry[]> => {
