@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { after, before, describe, it, type TestContext } from 'node:test';
+import { after, before, describe, it } from 'node:test';
 import { formatAddress } from '#kit/address.ts';
 import { startProcess, untilReady } from '../../gateway/demo/processes.ts';
 import { accepts } from '../../gateway/demo/addresses.ts';
@@ -144,7 +144,7 @@ describe('a request from one node to another', () => {
     assert.match(told['traceparent']!, /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-0[01]$/);
   });
 
-  it('passes between the gateways as TLS: records only, and no byte of the request in clear', async () => {
+  it('passes between the gateways as TLS: records only, and no byte of the request in clear', async (t) => {
     const marker = 'marker-3b0c1a7e5d';
     const asked = await Promise.all(
       Array.from({ length: 40 }, () =>
@@ -169,8 +169,8 @@ describe('a request from one node to another', () => {
         bytes += stream.length;
       }
     }
-    console.log(
-      `  TLS: ${bytes} bytes in ${relay.connections.length} connections to vm-b, all TLS records, nothing in clear`,
+    t.diagnostic(
+      `${bytes} bytes in ${relay.connections.length} connections to vm-b, all TLS records, nothing in clear`,
     );
   });
 });
@@ -195,8 +195,7 @@ describe('weights', () => {
       const report = reports.get(`${v1}/${v2}`)!;
       const counts = [count(report, 'orders-v1'), count(report, 'orders-v2')];
       const { chiSquare, p } = fitShares(counts, [v1, v2]);
-      note(
-        t,
+      t.diagnostic(
         `${v1}/${v2}: v1 ${counts[0]}, v2 ${counts[1]} of ${report.requests}; χ² ${chiSquare.toFixed(3)}, p ${p.toFixed(3)}; ` +
           `p50 ${report.p50Ms.toFixed(1)} ms, p99 ${report.p99Ms.toFixed(1)} ms`,
       );
@@ -231,8 +230,7 @@ describe('weights', () => {
       }
     }
     const slowest = quantile(elapsed, 1);
-    note(
-      t,
+    t.diagnostic(
       `seen by a request on all three after ${quantile(elapsed, 0.5).toFixed(0)} ms (median), ${slowest.toFixed(0)} ms (slowest of ${turns})`,
     );
     assert.ok(slowest < 1_000, `the slowest change took ${slowest} ms`);
@@ -268,15 +266,16 @@ describe('an instance that dies', () => {
     const dead = reports.get('dead')!;
     const lastFailure = dead.failures.at(-1);
     const back = reports.get('back')!;
-    note(
-      t,
+    t.diagnostic(
       `${dead.failures.length} of ${dead.requests} GETs failed before detection` +
         (lastFailure === undefined
           ? ''
           : `, the last ${lastFailure.at - killedAt} ms after the kill`),
     );
-    note(t, `reported as failing ${detectedAt - killedAt} ms after the kill`);
-    note(t, `answers again ${back.answers['orders-v2']!.firstAt - startedAt} ms after its start`);
+    t.diagnostic(`reported as failing ${detectedAt - killedAt} ms after the kill`);
+    t.diagnostic(
+      `answers again ${back.answers['orders-v2']!.firstAt - startedAt} ms after its start`,
+    );
     assert.deepEqual(reports.get('detected')!.failures, []);
     assert.equal(count(reports.get('detected')!, 'orders-v2'), 0);
     assert.deepEqual(back.failures, []);
@@ -338,7 +337,3 @@ describe('Prometheus', () => {
     }
   });
 });
-
-function note(t: TestContext, text: string): void {
-  t.diagnostic(text);
-}
