@@ -3,6 +3,7 @@ import type { Duplex } from 'node:stream';
 import { connect, type PeerCertificate } from 'node:tls';
 import { fastifyHttpProxy } from '@fastify/http-proxy';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { checkSvid, formatIdentity, parseIdentity } from '../../ca/identity.ts';
 import { formatAddress } from '#kit/address.ts';
 import { messageOf } from '#kit/errors.ts';
 import type { Log } from '#kit/log.ts';
@@ -149,17 +150,12 @@ class NodeAgent extends Agent {
   }
 }
 
-/** An error unless the certificate's one URI name is exactly the wanted SPIFFE id (X509-SVID section 2). */
-function wrongIdentity(peer: PeerCertificate, wanted: string): Error | undefined {
-  // Node quotes a name that holds a comma or a quote, so that it cannot pose as two; ours never need that.
-  const names = (peer.subjectaltname ?? '').split(', ');
-  const uris = names.filter((name) => name.startsWith('URI:'));
-  if (
-    !names.some((name) => name.includes('"')) &&
-    uris.length === 1 &&
-    uris[0] === `URI:${wanted}`
-  ) {
-    return undefined;
-  }
-  return new Error(`it proved to be ${uris.join(', ') || 'nobody'}; wanted ${wanted}`);
+/** An error unless the peer's certificate is an SVID of exactly the wanted identity. */
+function wrongIdentity({ raw }: PeerCertificate, wanted: string): Error | undefined {
+  const trustDomain = parseIdentity(wanted)?.trustDomain ?? '';
+  const check = checkSvid(raw, trustDomain);
+  if (!check.ok)
+    return new Error(`its certificate does not name a node of this mesh: ${check.why}`);
+  const proved = formatIdentity(check.identity);
+  return proved === wanted ? undefined : new Error(`it proved to be ${proved}; wanted ${wanted}`);
 }

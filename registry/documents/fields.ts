@@ -1,6 +1,6 @@
 import { isIP } from 'node:net';
 import { z } from 'zod';
-import { ADDRESS_WANTED, formatAddress, parseAddress } from '#kit/address.ts';
+import { ADDRESS_WANTED, formatAddress, parseAddress, type Address } from '#kit/address.ts';
 import { DURATION_WANTED, parseDuration } from '#kit/duration.ts';
 import { describe } from '#kit/problem.ts';
 import { isName, NAME_PATTERN, NAME_WANTED } from './keys.ts';
@@ -110,18 +110,22 @@ export const weight = integer(0, 1_000_000, 'an integer weight');
 
 export const port = integer(1, 65_535, 'a port');
 
-/** `host:port`, in its one spelling. */
-export const address = addressOf((at) => at.port > 0, 'with a port above 0');
-
-export function addressOf(accepts: (at: { port: number }) => boolean, condition: string) {
-  return z.string({ error: ADDRESS_WANTED }).transform((value, context) => {
+/** @param condition what `accepts` asks for, in words */
+export function addressWhere(accepts: (at: Address) => boolean, condition: string) {
+  const wanted = `${ADDRESS_WANTED}${condition}`;
+  return z.string({ error: wanted }).transform((value, context): Address => {
     const parsed = parseAddress(value);
-    if (parsed !== undefined && accepts(parsed)) return formatAddress(parsed);
-    const wanted = parsed === undefined ? ADDRESS_WANTED : `${ADDRESS_WANTED}, ${condition}`;
+    if (parsed !== undefined && accepts(parsed)) return parsed;
     context.addIssue({ code: 'custom', message: wanted });
     return z.NEVER;
   });
 }
+
+/** Where something can be dialled. */
+export const dialled = addressWhere((at) => at.port > 0, ' with a port above 0');
+
+/** The same, as documents carry it: `host:port` in its one spelling. */
+export const address = dialled.transform(formatAddress);
 
 /** RFC 9110 section 5.6.2. */
 export const TOKEN_PATTERN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
@@ -223,7 +227,7 @@ export const cidr = z.string({ error: CIDR_WANTED }).transform((value, context) 
   return bits === undefined ? `${ip}/${most}` : value;
 });
 
-const FILE_WANTED = 'an absolute path of a file, such as "/etc/gatemesh/tls/shop.pem"';
+const FILE_WANTED = 'an absolute path such as "/etc/gatemesh/tls/shop.pem"';
 export const absoluteFile = text(1_024, FILE_WANTED).regex(/^\//, { error: FILE_WANTED });
 
 const META_KEY_WANTED = 'a key of at most 63 letters, digits, "-", "_" and "."';

@@ -5,10 +5,13 @@ import { intention } from './intention.ts';
 import { parseJson } from './json.ts';
 import { classify, keyProblem, type Key } from './keys.ts';
 import { instance, node, nodeIntent, status } from './node.ts';
-import { MOST_PROBLEMS, problemsOf } from './problems.ts';
+import { problemsOf } from './problems.ts';
 import { route } from './route.ts';
 import { mesh, service } from './service.ts';
 import type { DocumentKind, DocumentKinds, StatusDocument, TypedDocument } from './types.ts';
+
+/** More helps nobody, and a hostile document must not fill every gateway's status. */
+const MOST_PROBLEMS = 20;
 
 /** Fields that come from the key, and need not be repeated in the document. */
 interface Identity {

@@ -2,9 +2,6 @@ import type { z } from 'zod';
 import { nearest } from '#kit/nearest.ts';
 import { describe, type Problem } from '#kit/problem.ts';
 
-/** More than this helps nobody, and a hostile document must not fill every gateway's status. */
-export const MOST_PROBLEMS = 20;
-
 type Issue = z.core.$ZodIssue;
 type Path = readonly PropertyKey[];
 
@@ -15,15 +12,24 @@ export interface FieldNames {
   readonly later: readonly string[];
 }
 
+/** A problem with the steps to its place, for those who can turn them into a line. */
+export interface PlacedProblem extends Problem {
+  readonly steps: Path;
+}
+
 /**
  * zod's issues in the project's form. The schemas give each field what was wanted as its error text
  * (`fields.ts`); what was there is looked up in `document`.
  */
-export function problemsOf(issues: readonly Issue[], document: unknown): Problem[] {
-  return issues.flatMap((issue) => fromIssue(issue, [], document)).slice(0, MOST_PROBLEMS);
+export function placedProblemsOf(issues: readonly Issue[], document: unknown): PlacedProblem[] {
+  return issues.flatMap((issue) => fromIssue(issue, [], document));
 }
 
-function fromIssue(issue: Issue, base: Path, document: unknown): Problem[] {
+export function problemsOf(issues: readonly Issue[], document: unknown): Problem[] {
+  return placedProblemsOf(issues, document).map(({ steps: _steps, ...problem }) => problem);
+}
+
+function fromIssue(issue: Issue, base: Path, document: unknown): PlacedProblem[] {
   const path = [...base, ...issue.path];
   const value = valueAt(document, path);
   switch (issue.code) {
@@ -36,11 +42,11 @@ function fromIssue(issue: Issue, base: Path, document: unknown): Problem[] {
     }
     case 'invalid_key':
       return [
-        {
-          path: jsonPath(path),
-          wanted: issue.issues[0]?.message ?? issue.message,
-          got: `the name ${JSON.stringify(path.at(-1))}`,
-        },
+        problem(
+          path,
+          issue.issues[0]?.message ?? issue.message,
+          `the name ${JSON.stringify(path.at(-1))}`,
+        ),
       ];
     case 'invalid_value': {
       const near = typeof value === 'string' ? nearest(value, issue.values.map(String)) : undefined;
@@ -68,11 +74,12 @@ function isOtherType(issue: Issue): boolean {
   return issue.errors.every((branch) => branch.some(isOtherType));
 }
 
-function problem(path: Path, wanted: string, got: string, hint?: string): Problem {
-  return { path: jsonPath(path), wanted, got, ...(hint === undefined ? {} : { hint }) };
+function problem(steps: Path, wanted: string, got: string, hint?: string): PlacedProblem {
+  const path = jsonPath(steps);
+  return { path, steps, wanted, got, ...(hint === undefined ? {} : { hint }) };
 }
 
-function unknownField(key: string, path: Path, { known, later }: FieldNames): Problem {
+function unknownField(key: string, path: Path, { known, later }: FieldNames): PlacedProblem {
   const at = [...path, key];
   const wanted = `one of ${known.join(', ')}`;
   if (later.includes(key)) {

@@ -155,22 +155,27 @@ describe('/nodes/<node>/', () => {
     [
       'another node',
       pki.issue('URI:spiffe://mesh.internal/node/vm-c'),
-      /it proved to be URI:spiffe:\/\/mesh\.internal\/node\/vm-c; wanted spiffe:\/\/mesh\.internal\/node\/vm-b;/,
+      /it proved to be spiffe:\/\/mesh\.internal\/node\/vm-c; wanted spiffe:\/\/mesh\.internal\/node\/vm-b;/,
     ],
     [
       'a service of the same name',
       pki.issue('URI:spiffe://mesh.internal/svc/vm-b'),
-      /it proved to be URI:spiffe:\/\/mesh\.internal\/svc\/vm-b/,
+      /it proved to be spiffe:\/\/mesh\.internal\/svc\/vm-b; wanted/,
     ],
     [
       'only the server name',
       pki.issue('DNS:vm-b.node.mesh.internal'),
-      /it proved to be nobody; wanted/,
+      /does not name a node of this mesh: wanted exactly one URI name, got 0;/,
     ],
     [
       'two identities',
       pki.issue('URI:spiffe://mesh.internal/node/vm-b,URI:spiffe://mesh.internal/node/vm-c'),
-      /it proved to be URI:.*vm-b, URI:.*vm-c; wanted/,
+      /does not name a node of this mesh: wanted exactly one URI name, got 2;/,
+    ],
+    [
+      'the same name in another trust domain',
+      pki.issue('URI:spiffe://mesh.example/node/vm-b'),
+      /wanted the trust domain "mesh.internal", got "mesh.example"/,
     ],
     [
       'the right name from another root',

@@ -90,7 +90,7 @@ describe('admin API', () => {
       ['h', 'X-Canary: 1'],
       ['h', 'accept:*/*'],
     ]);
-    const answer = await ask(admin, `/explain?${query}`);
+    const answer = await ask(admin, `/explain?${query.toString()}`);
     assert.deepEqual(asked, {
       method: 'POST',
       url: 'http://orders.mesh/x?a=b&c=d',

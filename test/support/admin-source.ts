@@ -37,7 +37,7 @@ export const STATUS: StatusReport = {
       address: '127.0.0.1:8080',
       state: 'ready',
       health: 'passing',
-      since: '2026-11-22T08:00:00Z',
+      since: '2026-11-22T04:00:00Z',
       lastError: null,
     },
   ],

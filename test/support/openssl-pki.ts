@@ -34,7 +34,7 @@ function issue(ca: string, caKey: string, subjectAltName: string): Issued {
     writeFileSync(join(dir, 'ca.key'), caKey);
     writeFileSync(
       join(dir, 'ext'),
-      `subjectAltName=${subjectAltName}\nbasicConstraints=critical,CA:FALSE\n`,
+      `subjectAltName=${subjectAltName}\nbasicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature\n`,
     );
     const run = (args: string) =>
       execFileSync('openssl', args.split(' '), { cwd: dir, stdio: 'pipe' });

@@ -1,0 +1,3 @@
+export async function runGateway(argv: readonly string[]): Promise<number> {
+  throw new Error(`not here: ${argv.join(' ')}`);
+}
