@@ -43,6 +43,8 @@ export interface WorkerSettings {
   /** Name of the edge gateway this node runs, if any. */
   readonly gateway: string | undefined;
   readonly accessLog: boolean;
+  /** `host:port` of the admin API on loopback, where the mesh port leads other nodes. */
+  readonly adminAddress: string | undefined;
 }
 
 export type ListenerSpec =

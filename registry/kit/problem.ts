@@ -1,3 +1,5 @@
+import { inspect } from 'node:util';
+
 /** One thing wrong with something a person wrote: where, what was wanted, what was there, and the nearest right word. */
 export interface Problem {
   /** JSON path inside the document: `$.to[1].weight`. `$` is the document itself. */
@@ -22,6 +24,7 @@ export function describe(value: unknown): string {
   if (value === null) return 'null';
   if (Array.isArray(value)) return `a list of ${value.length}`;
   if (typeof value === 'object') return 'an object';
-  const text = JSON.stringify(value) ?? String(value);
+  // Not JSON for numbers: it writes NaN and Infinity as null.
+  const text = typeof value === 'string' ? JSON.stringify(value) : inspect(value);
   return text.length <= 60 ? text : `a ${typeof value} of ${text.length} characters`;
 }

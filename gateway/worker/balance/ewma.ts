@@ -1,0 +1,34 @@
+/** How fast an old latency is forgotten (peers.md 3.2; linkerd2-proxy's default). */
+export const DECAY_MS = 10_000;
+
+/**
+ * Peak-EWMA after one more sample (Finagle `PeakEwma`): a slower answer counts at once and whole, faster ones win it back
+ * over DECAY_MS. So an endpoint that stalls loses its traffic after one answer and not after dozens.
+ *
+ * @param latencyMs so far; 0 before the first sample, which then counts whole
+ */
+export function peakEwma(latencyMs: number, sampleMs: number, elapsedMs: number): number {
+  if (latencyMs === 0 || sampleMs >= latencyMs) return sampleMs;
+  const kept = Math.exp(-elapsedMs / DECAY_MS);
+  return latencyMs * kept + sampleMs * (1 - kept);
+}
+
+/**
+ * How many times slower the first is than the second. Age pulls the ratio towards 1 and never past it: what was slow is tried
+ * again some time after its last answer, and of two that are alike the one asked less often does not look the faster.
+ * 1 while one of them has not answered yet: a newcomer is judged by its load alone, not by a guess.
+ */
+export function latencyRatio(
+  latencyMs: number,
+  sampledAtMs: number,
+  otherMs: number,
+  otherSampledAtMs: number,
+): number {
+  if (latencyMs === 0 || otherMs === 0) return 1;
+  const measured = latencyMs / otherMs;
+  if (sampledAtMs === otherSampledAtMs) return measured;
+  const aged = measured * Math.exp((sampledAtMs - otherSampledAtMs) / DECAY_MS);
+  return measured > 1
+    ? Math.max(1, Math.min(measured, aged))
+    : Math.min(1, Math.max(measured, aged));
+}

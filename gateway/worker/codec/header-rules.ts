@@ -1,0 +1,152 @@
+/**
+ * Which fields mean something to a gateway, by where the message comes from. Everything else is
+ * copied as it stands. The order that keeps identity headers safe (CVE-2026-33805 in reply-from):
+ * hop-by-hop fields leave first, then reserved ones, then the gateway adds its own.
+ */
+export const RULE = {
+  none: 0,
+  /** Dropped: hop-by-hop, or reserved for gateways. */
+  drop: 1,
+  /** An underscore spelling of a framing field: some servers read it as the real one. */
+  refuse: 2,
+  host: 3,
+  contentLength: 4,
+  transferEncoding: 5,
+  connection: 6,
+  keepAlive: 7,
+  expect: 8,
+  upgrade: 9,
+  te: 10,
+  requestId: 11,
+  traceparent: 12,
+  forwardedFor: 13,
+  forwardedProto: 14,
+  forwardedHost: 15,
+  instance: 16,
+  reason: 17,
+} as const;
+
+/** Looks a field's name up by its bytes; made once per kind of message. */
+export class HeaderRules {
+  /** 1 for first bytes that any rule starts with: the cheapest possible "not interesting". */
+  readonly first = new Uint8Array(256);
+  readonly #lengths = new Uint8Array(256);
+  readonly #names: ReadonlyMap<string, number>;
+  readonly #families: readonly (readonly [prefix: string, rule: number])[];
+
+  /**
+   * @param names lower-case field name to rule
+   * @param families prefixes (all starting with `x-`) whose other members share a rule
+   */
+  constructor(
+    names: Readonly<Record<string, number>>,
+    families: readonly (readonly [prefix: string, rule: number])[],
+  ) {
+    this.#names = new Map(Object.entries(names));
+    this.#families = families;
+    for (const name of [...this.#names.keys(), ...families.map(([prefix]) => prefix)]) {
+      const lower = name.charCodeAt(0);
+      this.first[lower] = 1;
+      this.first[lower - 32] = 1;
+      this.#lengths[name.length] = 1;
+    }
+  }
+
+  lookUp(bytes: Buffer, start: number, end: number): number {
+    const isFamily = (bytes[start]! | 32) === 0x78;
+    if (!isFamily && this.#lengths[end - start] === 0) return RULE.none;
+    const name = bytes.latin1Slice(start, end).toLowerCase();
+    const exact = this.#names.get(name);
+    if (exact !== undefined) return exact;
+    if (name.includes('_')) return this.#underscored(name.replaceAll('_', '-'));
+    return isFamily ? this.#family(name) : RULE.none;
+  }
+
+  #family(name: string): number {
+    for (const [prefix, rule] of this.#families) {
+      if (name.startsWith(prefix)) return rule;
+    }
+    return RULE.none;
+  }
+
+  /** `x_forwarded_for` becomes HTTP_X_FORWARDED_FOR in CGI and WSGI, as the real one does: never passed on. */
+  #underscored(name: string): number {
+    const rule = this.#names.get(name) ?? this.#family(name);
+    if (rule === RULE.none) return RULE.none;
+    return rule === RULE.contentLength || rule === RULE.transferEncoding ? RULE.refuse : RULE.drop;
+  }
+}
+
+/** RFC 9110 §7.6.1 and the non-standard ones that only concern one connection. */
+const HOP_BY_HOP = {
+  connection: RULE.connection,
+  'keep-alive': RULE.keepAlive,
+  'proxy-connection': RULE.drop,
+  'proxy-authenticate': RULE.drop,
+  'proxy-authorization': RULE.drop,
+  'proxy-authentication-info': RULE.drop,
+  'http2-settings': RULE.drop,
+  te: RULE.te,
+  upgrade: RULE.upgrade,
+  'transfer-encoding': RULE.transferEncoding,
+  'content-length': RULE.contentLength,
+} as const;
+
+const REQUEST = {
+  ...HOP_BY_HOP,
+  host: RULE.host,
+  expect: RULE.expect,
+  'x-request-id': RULE.requestId,
+  traceparent: RULE.traceparent,
+  'x-forwarded-client-cert': RULE.drop,
+} as const;
+
+/** Set only by gateways, whoever sends them. */
+const OWN: readonly (readonly [string, number])[] = [
+  ['x-gatemesh-', RULE.drop],
+  ['x-spiffe-', RULE.drop],
+];
+
+const FORWARDED = {
+  'x-forwarded-for': RULE.forwardedFor,
+  'x-forwarded-proto': RULE.forwardedProto,
+  'x-forwarded-host': RULE.forwardedHost,
+} as const;
+
+/** From strangers: nothing that some service might take for a gateway's word survives. */
+export const EDGE_RULES = new HeaderRules(
+  {
+    ...REQUEST,
+    forwarded: RULE.drop,
+    proxy: RULE.drop,
+    'x-real-ip': RULE.drop,
+    'x-original-url': RULE.drop,
+    'x-rewrite-url': RULE.drop,
+    'x-http-method-override': RULE.drop,
+  },
+  [...OWN, ['x-forwarded-', RULE.drop], ['x-ssl-', RULE.drop], ['x-envoy-', RULE.drop]],
+);
+
+/** From a configured trusted proxy: its word about the client is taken and added to. */
+export const TRUSTED_EDGE_RULES = new HeaderRules({ ...REQUEST, ...FORWARDED, proxy: RULE.drop }, [
+  ...OWN,
+  ['x-envoy-', RULE.drop],
+]);
+
+/** From a service on this VM, which may pass on what it was told about the client. */
+export const EGRESS_RULES = new HeaderRules({ ...REQUEST, ...FORWARDED }, OWN);
+
+/** From an authenticated gateway, which has set the forwarding fields already. */
+export const MESH_RULES = new HeaderRules(
+  { ...REQUEST, 'x-gatemesh-instance': RULE.instance },
+  OWN,
+);
+
+/** From a service's instance: as little believed as a client. */
+export const RESPONSE_RULES = new HeaderRules(HOP_BY_HOP, OWN);
+
+/** From another gateway: its reason is read and passed on. */
+export const MESH_RESPONSE_RULES = new HeaderRules(
+  { ...HOP_BY_HOP, 'x-gatemesh-reason': RULE.reason },
+  OWN,
+);

@@ -1,0 +1,59 @@
+import { formatIdentity } from '../../../ca/identity.ts';
+import { ADDRESS_WANTED, parseAddress } from '#kit/address.ts';
+import { MeshError } from '#kit/errors.ts';
+import type { Endpoint } from '../balance/endpoint.ts';
+import type { DataPlane } from '../data-plane.ts';
+import type { Exchange } from './exchange.ts';
+import type { Upstream } from './ports.ts';
+import { InstancePool } from '../upstream/instance-pool.ts';
+import { callerLine } from './headers.ts';
+
+/** One request to be sent: its head as forwarded, and the bytes of its body that are there. */
+export interface Sending {
+  readonly forwarded: string;
+  readonly connectTimeoutMs: number;
+  readonly bytes: Buffer | undefined;
+  readonly start: number;
+  readonly end: number;
+  readonly isEnded: boolean;
+  /** An upgrade is asked for: no body framing, the stream stays open. */
+  readonly wantsTunnel: boolean;
+}
+
+/**
+ * Step "attempt": sends the request to one endpoint; straight to the instance when it runs on this
+ * node, else to its gateway over the mux. What becomes of it comes back through the exchange.
+ */
+export function attempt(
+  plane: DataPlane,
+  exchange: Exchange,
+  endpoint: Endpoint,
+  isLocal: boolean,
+  sending: Sending,
+): Upstream {
+  const { sourceIdentity } = exchange.arrival;
+  if (!isLocal) {
+    const pool = plane.muxPools.get(sourceIdentity, endpoint.service, endpoint.instance.address);
+    return pool.open(exchange, endpoint.instance.id, sending);
+  }
+  const pool = (endpoint.upstream ??= instancePool(plane, endpoint)) as InstancePool;
+  const connection = pool.take(sending.connectTimeoutMs);
+  const own = formatIdentity({
+    trustDomain: plane.settings.trustDomain,
+    kind: 'svc',
+    name: endpoint.service,
+  });
+  connection.start(exchange, sending.forwarded + callerLine(own, sourceIdentity), sending);
+  return connection;
+}
+
+function instancePool(plane: DataPlane, endpoint: Endpoint): InstancePool {
+  const address = parseAddress(endpoint.instance.app);
+  if (address === undefined) {
+    throw new MeshError(
+      'bad_instance',
+      `${endpoint.key}: wanted ${ADDRESS_WANTED} as app, got "${endpoint.instance.app}"`,
+    );
+  }
+  return new InstancePool(plane, address);
+}

@@ -1,0 +1,429 @@
+import type { FailureName } from './failures.ts';
+import type { Downstream, Failure, ResponseSink, Upstream } from './ports.ts';
+import type { Arrival } from './identify.ts';
+import type { DataPlane } from '../data-plane.ts';
+import type { Member } from '../roster.ts';
+import type { Endpoint } from '../balance/endpoint.ts';
+import type { ServiceTarget } from '../balance/service-target.ts';
+import { RequestHead } from '../codec/request-head.ts';
+import { ResponseHead } from '../codec/response-head.ts';
+import { pickEndpoint } from '../balance/p2c.ts';
+import { pickDestination } from '../routing/split.ts';
+import { attempt } from './attempt.ts';
+import { FAILURES } from './failures.ts';
+import { forwardedHead } from './headers.ts';
+import { nextTraceparent, randomHex } from './ids.ts';
+import { MAX_KEPT_BODY_BYTES, mayRetry } from './retry.ts';
+import { BODY_NONE } from './ports.ts';
+import { failureResponse } from './respond.ts';
+
+/** Requests of one service that may be under way in one worker (Envoy's default for a cluster). */
+const MAX_REQUESTS_PER_SERVICE = 1024;
+
+type Phase = 'idle' | 'waiting' | 'answering' | 'tunnel';
+
+/**
+ * One request and its answer: the spine of the data path. The steps, in order, are
+ * identify (once per connection, see identify.ts) → match → authorise → admit → pick → attempt
+ * (→ retry) → respond → observe; gateway/README.md tells them with the same words.
+ *
+ * One object per client connection or peer stream, used again for each request on it: nothing is
+ * allocated here per request but the forwarded head and two ids.
+ */
+export class Exchange implements ResponseSink, Member {
+  rosterIndex = -1;
+  readonly requestHead = new RequestHead();
+  readonly responseHead = new ResponseHead();
+  readonly arrival: Arrival;
+  readonly #plane: DataPlane;
+  readonly #downstream: Downstream;
+
+  #phase: Phase = 'idle';
+  #upstream: Upstream | undefined;
+  #endpoint: Endpoint | undefined;
+  #failed: Endpoint | undefined;
+  #target: ServiceTarget | undefined;
+  #subset: string | undefined;
+  #routeName = '';
+  #allowedRetries = 0;
+  #tries = 0;
+  #deadlineMs = 0;
+  #startedMs = 0;
+  #attemptMs = 0;
+  #upstreamMs = 0;
+  #requestBytes = 0;
+  #responseBytes = 0;
+  #isRequestEnded = false;
+  #trailers = '';
+  /** The request's body so far, while it is small enough to be sent again. */
+  #kept: Buffer[] | undefined;
+  #keptBytes = 0;
+  #forwarded = '';
+  #requestId = '';
+  #traceparent = '';
+  #status = 0;
+  #reason = '';
+
+  constructor(plane: DataPlane, downstream: Downstream, arrival: Arrival) {
+    this.#plane = plane;
+    this.#downstream = downstream;
+    this.arrival = arrival;
+  }
+
+  get isActive(): boolean {
+    return this.#phase !== 'idle';
+  }
+
+  /** A request's head is in `requestHead`; the first bytes of its body come along. */
+  begin(bytes: Buffer | undefined, start: number, end: number, isEnded: boolean): void {
+    const now = this.#plane.now();
+    this.#phase = 'waiting';
+    this.#startedMs = now;
+    this.#tries = 0;
+    this.#upstreamMs = 0;
+    this.#requestBytes = end - start;
+    this.#responseBytes = 0;
+    this.#isRequestEnded = isEnded;
+    this.#trailers = '';
+    this.#failed = undefined;
+    this.#endpoint = undefined;
+    this.#target = undefined;
+    this.#routeName = '';
+    this.#kept = undefined;
+    this.#keptBytes = 0;
+    this.#requestId = this.requestHead.requestId || randomHex(16);
+    this.#traceparent = nextTraceparent(this.requestHead.traceparent);
+    this.#reason = '';
+    this.#plane.exchanges.add(this);
+
+    const refused = this.#match(now) ?? this.#authorise() ?? this.#admit();
+    if (refused !== undefined) {
+      this.#fail(FAILURES[refused]);
+      return;
+    }
+    if (end > start) this.#keep(bytes!, start, end);
+    else if (!isEnded) this.#kept = [];
+    this.#forwarded = forwardedHead(
+      this.requestHead,
+      this.arrival,
+      this.#downstream.clientAddress,
+      this.#requestId,
+      this.#traceparent,
+    );
+    if (this.requestHead.expectsContinue && !isEnded) this.#downstream.inform('100 Continue\r\n');
+    this.#pickAndAttempt(bytes, start, end, isEnded);
+  }
+
+  requestBody(bytes: Buffer, start: number, end: number): void {
+    this.#requestBytes += end - start;
+    if (this.#kept !== undefined) this.#keep(bytes, start, end);
+    if (this.#upstream !== undefined && !this.#upstream.sendBody(bytes, start, end)) {
+      this.#downstream.readBody(false);
+    }
+  }
+
+  requestEnded(trailers: string): void {
+    this.#isRequestEnded = true;
+    this.#trailers = trailers;
+    this.#upstream?.sendEnd(trailers);
+  }
+
+  downstreamDrained(): void {
+    this.#upstream?.readBody(true);
+  }
+
+  /** The client is gone: nobody waits for the answer. */
+  downstreamGone(): void {
+    if (this.#phase === 'idle') return;
+    this.#status ||= FAILURES.clientGone.status;
+    this.#reason = FAILURES.clientGone.reason;
+    if (this.#phase === 'waiting') this.#status = FAILURES.clientGone.status;
+    this.#upstream?.cancel();
+    this.#endpointFinished('gone');
+    this.#observe();
+  }
+
+  /** Something that was no request was answered by the listener. */
+  refused(status: number, why: string): void {
+    this.#plane.observer.refused(this.arrival, status, why, this.#downstream.clientAddress);
+  }
+
+  /** Called by the sweep: ends a request whose time is up. */
+  expire(nowMs: number): void {
+    if (this.#phase !== 'waiting' || nowMs < this.#deadlineMs) return;
+    this.#upstream?.cancel();
+    this.#upstream = undefined;
+    this.#endpointFinished('reset');
+    this.#fail(FAILURES.timeout);
+  }
+
+  // === the answer, from the upstream ===
+
+  informed(): void {
+    const { statusText, lines } = this.responseHead;
+    this.#downstream.inform(`${statusText}\r\n${lines}`);
+  }
+
+  responseStarted(
+    bytes: Buffer,
+    start: number,
+    end: number,
+    isEnded: boolean,
+    length: number,
+  ): void {
+    const { responseHead: head, requestHead: request } = this;
+    this.#phase = 'answering';
+    this.#status = head.status;
+    this.#reason = head.reason;
+    this.#upstreamMs = this.#plane.now() - this.#attemptMs;
+    this.#responseBytes = end - start;
+    this.#kept = undefined;
+    const bodiless = request.method === 'HEAD' || head.status === 204 || head.status === 304;
+    let text = `${head.statusText}\r\n${head.lines}`;
+    if (head.reason !== '') text += `x-gatemesh-reason: ${head.reason}\r\n`;
+    if (this.arrival.isFirstHop) text += `x-request-id: ${this.#requestId}\r\n`;
+    const declared = bodiless && head.status !== 204 ? head.contentLength : -1;
+    if (isEnded) this.#upstreamDone();
+    const flows = this.#downstream.respond(
+      text,
+      bodiless ? BODY_NONE : length,
+      declared,
+      bytes,
+      start,
+      end,
+      isEnded,
+    );
+    if (isEnded) this.#observe();
+    else if (!flows) this.#upstream?.readBody(false);
+  }
+
+  responseBody(bytes: Buffer, start: number, end: number): void {
+    this.#responseBytes += end - start;
+    if (!this.#downstream.respondBody(bytes, start, end)) this.#upstream?.readBody(false);
+  }
+
+  responseEnded(trailers: string): void {
+    this.#upstreamDone();
+    this.#downstream.respondEnd(trailers);
+    this.#observe();
+  }
+
+  upstreamDrained(): void {
+    this.#downstream.readBody(true);
+  }
+
+  upstreamFailed(failure: Failure): void {
+    this.#upstream = undefined;
+    const now = this.#plane.now();
+    this.#endpointFinished(failure.isUnsent ? 'connect' : 'reset');
+    if (this.#phase === 'answering' || this.#phase === 'tunnel') {
+      this.#reason = failure.reason;
+      this.#downstream.abort(failure);
+      this.#observe();
+      return;
+    }
+    const again = mayRetry(failure, {
+      method: this.requestHead.method,
+      tries: this.#tries,
+      allowed: this.#allowedRetries,
+      isBodyKept: this.#kept !== undefined || (this.#isRequestEnded && this.#requestBytes === 0),
+      leftMs: this.#deadlineMs - now,
+    });
+    if (again) this.#retry();
+    else this.#fail(failure);
+  }
+
+  tunnelOpened(bytes: Buffer, start: number, end: number): void {
+    const { statusText, lines, upgrade } = this.responseHead;
+    this.#phase = 'tunnel';
+    this.#status = 101;
+    this.#upstreamMs = this.#plane.now() - this.#attemptMs;
+    this.#downstream.inform(
+      `${statusText}\r\nconnection: upgrade\r\nupgrade: ${upgrade}\r\n${lines}`,
+    );
+    this.#downstream.openTunnel();
+    if (end > start) this.responseBody(bytes, start, end);
+  }
+
+  // === the steps ===
+
+  /** Which service, by which route; its settings with the route's own on top. */
+  #match(now: number): FailureName | undefined {
+    const { requestHead: head, arrival } = this;
+    if (head.method === 'CONNECT' || head.method === 'TRACE') return 'unsupported';
+    if (arrival.service !== undefined) {
+      this.#target = this.#plane.tables.service(arrival.service);
+      this.#subset = undefined;
+      this.#allowedRetries = this.#target?.retryAttempts ?? 0;
+      this.#deadlineMs = now + (this.#target?.timeoutMs ?? 0);
+      // Between gateways only the caller's one retries: two that do multiply the load on a sick service.
+      if (arrival.direction === 'ingress') this.#allowedRetries = 0;
+      return this.#target === undefined ? 'noRoute' : undefined;
+    }
+    const resolution = this.#plane.tables.resolve(arrival.scope, arrival.sourceService, head);
+    if (resolution === undefined) return 'noRoute';
+    const { route } = resolution;
+    const destination = pickDestination(resolution, this.#plane.rng);
+    this.#routeName = route?.name ?? '';
+    this.#subset = destination.subset;
+    this.#target = this.#plane.tables.service(destination.service);
+    if (this.#target === undefined) return 'noEndpoint';
+    this.#allowedRetries = route?.retryAttempts ?? this.#target.retryAttempts;
+    this.#deadlineMs = now + (route?.timeoutMs ?? this.#target.timeoutMs);
+    return undefined;
+  }
+
+  /** Decided where the service runs: by its own gateway, on the caller's certificate. */
+  #authorise(): FailureName | undefined {
+    if (this.arrival.direction !== 'ingress') return undefined;
+    return this.#isAllowed() ? undefined : 'denied';
+  }
+
+  #isAllowed(): boolean {
+    const { tables } = this.#plane;
+    const decision = tables.authorise(
+      this.#target!.name,
+      this.arrival.sourceIdentity,
+      this.requestHead,
+    );
+    if (!decision.allowed || decision.audited) {
+      this.#plane.observer.denied(this.arrival, this.#target!.name, decision, this.#requestId);
+    }
+    return decision.allowed;
+  }
+
+  #admit(): FailureName | undefined {
+    return this.#target!.load.requests >= MAX_REQUESTS_PER_SERVICE ? 'overflow' : undefined;
+  }
+
+  #pick(): Endpoint | undefined {
+    const { tables, rng } = this.#plane;
+    if (this.arrival.direction !== 'ingress') {
+      return pickEndpoint(
+        this.#target!.endpoints(this.#subset),
+        this.#plane.now(),
+        rng,
+        this.#failed,
+      );
+    }
+    const local = tables.local(this.#target!.name);
+    if (local === undefined) return undefined;
+    const asked = this.requestHead.instance;
+    // The caller's balancer has chosen; when its choice is gone meanwhile, another one here will do.
+    return (
+      local.endpoints.find(({ instance }) => instance.id === asked) ??
+      pickEndpoint(local, this.#plane.now(), rng, undefined)
+    );
+  }
+
+  #pickAndAttempt(bytes: Buffer | undefined, start: number, end: number, isEnded: boolean): void {
+    const endpoint = this.#pick();
+    if (endpoint === undefined) {
+      this.#fail(FAILURES.noEndpoint);
+      return;
+    }
+    const isLocal = endpoint.instance.node === this.#plane.settings.node;
+    if (isLocal && this.arrival.direction !== 'ingress' && !this.#isAllowed()) {
+      this.#fail(FAILURES.denied);
+      return;
+    }
+    const wantsTunnel = this.requestHead.upgrade === 'websocket' && !this.requestHead.hasBody;
+    this.#tries++;
+    this.#attemptMs = this.#plane.now();
+    this.#endpoint = endpoint;
+    endpoint.started(this.#attemptMs);
+    this.#target!.load.requests++;
+    const upstream = attempt(this.#plane, this, endpoint, isLocal, {
+      forwarded: this.#forwarded,
+      connectTimeoutMs: this.#target!.connectTimeoutMs,
+      bytes,
+      start,
+      end,
+      isEnded: isEnded && !wantsTunnel,
+      wantsTunnel,
+    });
+    // An attempt can fail before it returns; then a retry has set its own.
+    if (this.#endpoint === endpoint) this.#upstream = upstream;
+  }
+
+  #retry(): void {
+    this.#plane.observer.retried(this.#target!.name);
+    const kept =
+      this.#kept === undefined || this.#kept.length === 0 ? undefined : Buffer.concat(this.#kept);
+    const hasTrailers = this.#trailers !== '';
+    const isWhole = this.#isRequestEnded && !hasTrailers;
+    this.#pickAndAttempt(kept, 0, kept?.length ?? 0, isWhole);
+    if (this.#isRequestEnded && hasTrailers) this.#upstream?.sendEnd(this.#trailers);
+    else if (!this.#isRequestEnded) this.#downstream.readBody(true);
+  }
+
+  /** Answers in the service's place. */
+  #fail(failure: Failure): void {
+    this.#phase = 'answering';
+    this.#status = failure.status;
+    this.#reason = failure.reason;
+    const { head, body } = failureResponse(failure, this.#requestId);
+    this.#responseBytes = body.length;
+    const isHead = this.requestHead.method === 'HEAD';
+    this.#downstream.respond(
+      head,
+      isHead ? BODY_NONE : body.length,
+      isHead ? body.length : -1,
+      isHead ? undefined : body,
+      0,
+      isHead ? 0 : body.length,
+      true,
+    );
+    this.#observe();
+  }
+
+  #keep(bytes: Buffer, start: number, end: number): void {
+    this.#keptBytes += end - start;
+    if (this.#keptBytes > MAX_KEPT_BODY_BYTES || this.#allowedRetries === 0) {
+      this.#kept = undefined;
+      return;
+    }
+    (this.#kept ??= []).push(Buffer.from(bytes.subarray(start, end)));
+  }
+
+  #upstreamDone(): void {
+    this.#upstream = undefined;
+    this.#endpointFinished(this.responseHead.status >= 500 ? '5xx' : 'ok');
+  }
+
+  #endpointFinished(outcome: 'ok' | '5xx' | 'connect' | 'reset' | 'gone'): void {
+    const endpoint = this.#endpoint;
+    if (endpoint === undefined) return;
+    this.#endpoint = undefined;
+    this.#failed = endpoint;
+    this.#target!.load.requests--;
+    const now = this.#plane.now();
+    endpoint.finished(now, this.#upstreamMs || now - this.#attemptMs, outcome);
+  }
+
+  /** Every request ends here, once. */
+  #observe(): void {
+    if (this.#phase === 'idle') return;
+    this.#phase = 'idle';
+    this.#upstream = undefined;
+    this.#kept = undefined;
+    this.#plane.exchanges.remove(this);
+    this.#plane.observer.observe({
+      arrival: this.arrival,
+      head: this.requestHead,
+      clientAddress: this.#downstream.clientAddress,
+      destination: this.#target?.name ?? '',
+      route: this.#routeName,
+      instance: this.#failed?.instance.id ?? '',
+      status: this.#status,
+      reason: this.#reason,
+      durationMs: this.#plane.now() - this.#startedMs,
+      upstreamMs: this.#upstreamMs,
+      requestBytes: this.#requestBytes,
+      responseBytes: this.#responseBytes,
+      attempts: this.#tries,
+      requestId: this.#requestId,
+      traceparent: this.#traceparent,
+    });
+  }
+}

@@ -1,0 +1,35 @@
+import type { RequestHead } from '../codec/request-head.ts';
+import type { Arrival } from './identify.ts';
+
+/**
+ * The head of the request as it goes on: request line, Host, the lines that may pass, then the
+ * gateway's own. Hop-by-hop and reserved fields left in the codec, so nothing the client listed in
+ * `Connection` can take one of ours away again. Ends without the framing fields and the empty line.
+ */
+export function forwardedHead(
+  head: RequestHead,
+  arrival: Arrival,
+  clientAddress: string,
+  requestId: string,
+  traceparent: string,
+): string {
+  const start = `${head.method} ${head.target} HTTP/1.1\r\nhost: ${head.authority}\r\n${head.lines}`;
+  let hop = head.acceptsTrailers ? 'te: trailers\r\n' : '';
+  if (head.upgrade === 'websocket' && !head.hasBody) {
+    hop += 'connection: upgrade\r\nupgrade: websocket\r\n';
+  }
+  const ids = `x-request-id: ${requestId}\r\ntraceparent: ${traceparent}\r\n`;
+  // The gateway that took the request from the client has said who that was.
+  if (!arrival.isFirstHop) return start + hop + ids;
+  const before = head.forwardedFor === '' ? '' : `${head.forwardedFor}, `;
+  return (
+    `${start}${hop}${ids}x-forwarded-for: ${before}${clientAddress}\r\n` +
+    `x-forwarded-proto: ${head.forwardedProto || arrival.scheme}\r\n` +
+    `x-forwarded-host: ${head.forwardedHost || head.authority}\r\n`
+  );
+}
+
+/** The verified caller, as Envoy writes it; set by the gateway that hands the request to the service. */
+export function callerLine(ownIdentity: string, sourceIdentity: string): string {
+  return `x-forwarded-client-cert: By=${ownIdentity};URI=${sourceIdentity}\r\n`;
+}

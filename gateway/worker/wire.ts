@@ -1,0 +1,76 @@
+import type { Socket } from 'node:net';
+
+/** Above this much unsent data a source is paused until the socket drains. */
+const HIGH_WATER_BYTES = 262_144;
+
+/**
+ * A socket reduced to what the data path needs: bytes in, text and bytes out, pause, and one ending.
+ * All tricks with Node's sockets live here and in `dial.ts`.
+ */
+export abstract class Wire {
+  readonly socket: Socket;
+  #isPaused = false;
+  #isClosed = false;
+
+  constructor(socket: Socket) {
+    this.socket = socket;
+    socket.on('end', () => this.onEnd());
+    socket.on('drain', () => this.onDrain());
+    // Without a listener an error on any socket ends the process (CVE-2025-59465 was one).
+    socket.on('error', (error) => this.#close(error));
+    socket.on('close', () => this.#close(undefined));
+  }
+
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
+  /** Bytes in [start, end); the buffer is used again after the call. */
+  abstract onBytes(bytes: Buffer, start: number, end: number): void;
+  /** The peer has sent its last byte, and may still read. */
+  abstract onEnd(): void;
+  /** Once, whatever the reason. */
+  abstract onClosed(error: Error | undefined): void;
+  /** All that was written has left; a paused source may go on. */
+  abstract onDrain(): void;
+
+  /** @returns false when the source should pause until `onDrain` */
+  write(text: string): boolean {
+    this.socket.write(text, 'latin1');
+    return this.socket.writableLength < HIGH_WATER_BYTES;
+  }
+
+  /** Copies: `bytes` belongs to whoever is reading. */
+  writeBytes(bytes: Buffer, start: number, end: number): boolean {
+    this.socket.write(Buffer.from(bytes.subarray(start, end)));
+    return this.socket.writableLength < HIGH_WATER_BYTES;
+  }
+
+  pause(): void {
+    if (this.#isPaused) return;
+    this.#isPaused = true;
+    this.socket.pause();
+  }
+
+  resume(): void {
+    if (!this.#isPaused) return;
+    this.#isPaused = false;
+    this.socket.resume();
+  }
+
+  /** Sends what is written, then FIN. */
+  finish(): void {
+    this.socket.end();
+  }
+
+  destroy(): void {
+    this.socket.destroy();
+  }
+
+  #close(error: Error | undefined): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.socket.destroy();
+    this.onClosed(error);
+  }
+}
