@@ -43,7 +43,11 @@ export type Caller =
 
 export type Decision =
   | { readonly allowed: true }
-  | { readonly allowed: false; readonly code: string; readonly message: string };
+  | {
+      readonly allowed: false;
+      readonly code: 'trust_domain_mismatch' | 'identity_not_allowed';
+      readonly message: string;
+    };
 
 const ALLOWED: Decision = { allowed: true };
 
