@@ -18,7 +18,6 @@ import {
   NODES,
   PORTS,
   serviceFile,
-  TRUST_DOMAIN,
   WEB_EGRESS,
   type DemoNode,
   type RegistryChoice,
@@ -79,10 +78,12 @@ class Starting implements World {
   readonly processes: RunningProcess[] = [];
   readonly services: SampleService[] = [];
   #store: Store | undefined;
+  readonly #caFolder: string;
   #caFingerprint = '';
 
   constructor(folder: string, etcd: string | undefined) {
     this.folder = folder;
+    this.#caFolder = join(folder, 'ca');
     this.registryChoice =
       etcd === undefined
         ? { embedded: { file: join(folder, 'registry.db') } }
@@ -107,13 +108,11 @@ class Starting implements World {
   }
 
   async startCa(): Promise<void> {
-    const state = join(this.folder, 'ca');
-    await gatemesh('ca', 'init', '--dir', state, '--trust-domain', TRUST_DOMAIN);
-    const args = ['ca', 'serve', '--dir', state, '--listen', formatAddress(CA)];
-    const ca = await this.#start('ca', args);
+    const printed = await gatemesh('ca', 'init', '--dir', this.#caFolder);
+    this.#caFingerprint = printed.trim();
+    const place = ['--dir', this.#caFolder, '--listen', formatAddress(CA)];
+    const ca = await this.#start('ca', ['ca', 'serve', ...place]);
     await untilReady(ca, () => accepts(CA), READY_WITHIN_MS);
-    const status = await gatemesh('ca', 'status', '--dir', state, '--json');
-    this.#caFingerprint = (JSON.parse(status) as { fingerprint: string }).fingerprint;
   }
 
   async startServices(): Promise<void> {
@@ -186,8 +185,9 @@ class Starting implements World {
     }
     const tokenFile = join(folder, 'token');
     const names = node.services.flatMap(({ service }) => ['--service', service]);
-    const state = join(this.folder, 'ca');
-    const token = await gatemesh('ca', 'token', '--dir', state, '--node', node.name, ...names);
+    if (node.edge !== undefined) names.push('--gateway', node.edge);
+    const forNode = ['--dir', this.#caFolder, '--node', node.name, ...names];
+    const token = await gatemesh('ca', 'token', ...forNode);
     await writeFile(tokenFile, token, { mode: 0o600 });
     const file = join(folder, 'gateway.yaml');
     const place = {

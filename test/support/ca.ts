@@ -11,25 +11,29 @@ export interface TestCa {
   readonly address: Address;
   readonly url: string;
   readonly fingerprint: string;
-  token(node: string, services: readonly string[]): Promise<string>;
+  token(node: string, services: readonly string[], gateway?: string): Promise<string>;
   start(): Promise<void>;
   stop(): Promise<void>;
 }
 
-/** @param leafTtl `60s`; undefined is the CA's own default */
 export async function startCa(
   parent: string,
-  trustDomain: string,
-  leafTtl: string | undefined,
+  options: {
+    readonly trustDomain: string;
+    /** Where its tokens are kept. */
+    readonly etcd: string;
+    readonly leafTtl: string | undefined;
+  },
 ): Promise<TestCa> {
+  const { trustDomain, etcd, leafTtl } = options;
   const folder = join(parent, 'ca');
-  await must(GATEMESH, ['ca', 'init', '--dir', folder, '--trust-domain', trustDomain]);
-  const status = await must(GATEMESH, ['ca', 'status', '--dir', folder, '--json']);
-  const { fingerprint } = JSON.parse(status) as { fingerprint: string };
+  const init = ['ca', 'init', '--dir', folder, '--trust-domain', trustDomain];
+  const fingerprint = (await must(GATEMESH, init)).trim();
   const [port] = await freePorts('127.0.1.1', 1);
   const address = { host: '127.0.1.1', port: port! };
   const ttl = leafTtl === undefined ? [] : ['--leaf-ttl', leafTtl];
-  const args = ['ca', 'serve', '--dir', folder, '--listen', formatAddress(address), ...ttl];
+  const place = ['--dir', folder, '--listen', formatAddress(address), '--etcd', etcd];
+  const args = ['ca', 'serve', ...place, ...ttl];
   const logFile = join(parent, 'ca.log');
   let running: RunningProcess | undefined;
 
@@ -38,8 +42,9 @@ export async function startCa(
     address,
     url: `https://${formatAddress(address)}`,
     fingerprint,
-    token(node, services) {
+    token(node, services, gateway) {
       const names = services.flatMap((service) => ['--service', service]);
+      if (gateway !== undefined) names.push('--gateway', gateway);
       return must(GATEMESH, ['ca', 'token', '--dir', folder, '--node', node, ...names]);
     },
     async start() {

@@ -155,7 +155,11 @@ class RunningMesh implements Mesh {
     const { documents, services, leafTtl } = this.#plan;
     this.etcd = await startEtcd();
     this.registry = meshRegistry(this.etcd.etcdctl, this.#plan.nodes);
-    this.ca = await startCa(this.folder, this.trustDomain, leafTtl);
+    this.ca = await startCa(this.folder, {
+      trustDomain: this.trustDomain,
+      etcd: this.etcd.url,
+      leafTtl,
+    });
 
     for (const [i, name] of this.#plan.nodes.entries()) {
       this.nodes.push(await Node.plan(name, `127.0.1.${i + 1}`, join(this.folder, name), i === 0));
@@ -221,7 +225,9 @@ class RunningMesh implements Mesh {
     const relay = this.#plan.relays.get(node.name);
     const advertise = relay === undefined ? node.mesh : await relay(node.mesh);
     const tokenFile = join(node.folder, 'token');
-    await writeFile(tokenFile, await this.ca.token(node.name, node.services), { mode: 0o600 });
+    const gateway = node.first ? 'public' : undefined;
+    const token = await this.ca.token(node.name, node.services, gateway);
+    await writeFile(tokenFile, token, { mode: 0o600 });
     await writeFile(
       node.configFile,
       stringify({
