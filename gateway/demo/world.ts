@@ -168,7 +168,8 @@ class Starting implements World {
       if ('etcd' in this.registryChoice) await this.#clear();
       await this.#store.close();
     }
-    if (!keepFiles) await rm(this.folder, { recursive: true, force: true });
+    // Without a process there is no log to look at.
+    if (!keepFiles || ca === undefined) await rm(this.folder, { recursive: true, force: true });
   }
 
   async #clear(): Promise<void> {

@@ -131,23 +131,23 @@ describe('the mesh port', () => {
 
   for (const [name, make] of outsiders) {
     it(`gives a process with ${name} not one byte`, async () => {
-      const before = (await asked()).length;
+      const earlier = (await asked()).length;
       const certificate = await make();
       for (const alpn of ['gatemesh/1', 'http/1.1']) {
         assert.deepEqual(await ask(alpn, certificate), { bytes: '', ended: true }, alpn);
       }
-      assert.equal((await asked()).length, before, 'the origin was asked');
+      assert.equal((await asked()).length, earlier, 'the origin was asked');
     });
   }
 
   it('gives a process that speaks plain HTTP not one byte of an answer', async () => {
-    const before = (await asked()).length;
+    const earlier = (await asked()).length;
     const { bytes, ended } = await askInClear(running.node('vm-b').mesh);
     // A TLS alert record may come back; anything that is HTTP may not.
     assert.doesNotMatch(bytes, /HTTP|orders/);
     assert.ok(bytes.length <= 7, `${bytes.length} bytes came back`);
     assert.equal(ended, true);
-    assert.equal((await asked()).length, before);
+    assert.equal((await asked()).length, earlier);
   });
 
   async function asked(): Promise<string[]> {

@@ -49,7 +49,7 @@ async function typed(blocks: readonly Block[]): Promise<string[]> {
   };
   process.on('exit', endGroup);
   const timer = setTimeout(endGroup, DEADLINE_MS);
-  const code = await new Promise((resolve) => shell.once('close', resolve));
+  const code = await new Promise<number | null>((resolve) => shell.once('close', resolve));
   clearTimeout(timer);
   process.off('exit', endGroup);
   endGroup();

@@ -2,7 +2,13 @@ import { fork, type ChildProcess } from 'node:child_process';
 import net from 'node:net';
 import { fileURLToPath } from 'node:url';
 import type { IdentityMaterial } from '../../ca/identity.ts';
-import type { FromWorker, ListenerSpec, ToWorker, WorkerQuestion, WorkerReply } from '../../gateway/ipc.ts';
+import type {
+  FromWorker,
+  ListenerSpec,
+  ToWorker,
+  WorkerQuestion,
+  WorkerReply,
+} from '../../gateway/ipc.ts';
 import type { TypedDocument } from '../../registry/documents/types.ts';
 import { parseDocument } from '../../registry/documents/parse.ts';
 import { bindSocket } from '../../gateway/supervisor/listen-sockets.ts';
@@ -22,7 +28,10 @@ export interface TestWorker {
   stop(): Promise<void>;
 }
 
-export async function startWorker(node: string, trustDomain = 'mesh.internal'): Promise<TestWorker> {
+export async function startWorker(
+  node: string,
+  trustDomain = 'mesh.internal',
+): Promise<TestWorker> {
   const child = fork(WORKER, [], {
     serialization: 'advanced',
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
@@ -34,7 +43,9 @@ export async function startWorker(node: string, trustDomain = 'mesh.internal'): 
     heard.push(message as FromWorker);
     wake();
   });
-  const until = async <T extends FromWorker>(wanted: (message: FromWorker) => message is T): Promise<T> => {
+  const until = async <T extends FromWorker>(
+    wanted: (message: FromWorker) => message is T,
+  ): Promise<T> => {
     for (;;) {
       const index = heard.findIndex(wanted);
       if (index >= 0) return heard.splice(index, 1)[0] as T;
@@ -68,7 +79,8 @@ export async function startWorker(node: string, trustDomain = 'mesh.internal'): 
       child.send({ type: 'listen', listener } satisfies ToWorker, handle);
       const done = await until(
         (message): message is Extract<FromWorker, { type: 'listening' | 'listen-failed' }> =>
-          (message.type === 'listening' || message.type === 'listen-failed') && message.id === listener.id,
+          (message.type === 'listening' || message.type === 'listen-failed') &&
+          message.id === listener.id,
       );
       if (done.type === 'listen-failed') throw new Error(done.error);
       return address.port;
@@ -88,7 +100,8 @@ export async function startWorker(node: string, trustDomain = 'mesh.internal'): 
       const id = ++question;
       send({ type: 'ask', id, question: asked });
       const { reply } = await until(
-        (message): message is Extract<FromWorker, { type: 'reply' }> => message.type === 'reply' && message.id === id,
+        (message): message is Extract<FromWorker, { type: 'reply' }> =>
+          message.type === 'reply' && message.id === id,
       );
       return reply;
     },
@@ -102,7 +115,12 @@ export async function startWorker(node: string, trustDomain = 'mesh.internal'): 
 }
 
 /** An instance document as a gateway would register it. */
-export function instance(node: string, meshPort: number, appPort: number, more: object = {}): object {
+export function instance(
+  node: string,
+  meshPort: number,
+  appPort: number,
+  more: object = {},
+): object {
   return {
     address: `127.0.0.1:${meshPort}`,
     app: `127.0.0.1:${appPort}`,

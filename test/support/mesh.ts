@@ -154,7 +154,7 @@ class RunningMesh implements Mesh {
   async start(): Promise<void> {
     const { documents, services, leafTtl } = this.#plan;
     this.etcd = await startEtcd();
-    this.registry = meshRegistry(this.etcd.etcdctl, this.#plan.nodes);
+    this.registry = meshRegistry((...args) => this.etcd.etcdctl(...args), this.#plan.nodes);
     this.ca = await startCa(this.folder, {
       trustDomain: this.trustDomain,
       etcd: this.etcd.url,
