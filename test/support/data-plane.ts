@@ -11,7 +11,7 @@ import type {
 } from '../../gateway/ipc.ts';
 import type { TypedDocument } from '../../registry/documents/types.ts';
 import { parseDocument } from '../../registry/documents/parse.ts';
-import { bindSocket } from '../../gateway/supervisor/listen-sockets.ts';
+import { bindListener } from '../../gateway/supervisor/listen-sockets.ts';
 
 const WORKER = fileURLToPath(new URL('../../gateway/worker/main.ts', import.meta.url));
 
@@ -43,16 +43,15 @@ export async function startWorker(
     heard.push(message as FromWorker);
     wake();
   });
+  child.once('exit', () => wake());
   const until = async <T extends FromWorker>(
     wanted: (message: FromWorker) => message is T,
   ): Promise<T> => {
     for (;;) {
       const index = heard.findIndex(wanted);
       if (index >= 0) return heard.splice(index, 1)[0] as T;
-      await new Promise<void>((resolve, reject) => {
-        wake = resolve;
-        child.once('exit', (code) => reject(new Error(`the worker exited with ${code}`)));
-      });
+      if (child.exitCode !== null) throw new Error(`the worker exited with ${child.exitCode}`);
+      await new Promise<void>((resolve) => (wake = resolve));
     }
   };
   const send = (message: ToWorker): void => void child.send(message);
@@ -70,12 +69,14 @@ export async function startWorker(
       adminAddress: undefined,
     },
   });
-  await until((message) => message.type === 'ready');
+  await until(
+    (message): message is Extract<FromWorker, { type: 'ready' }> => message.type === 'ready',
+  );
   return {
     child,
     send,
     async listen(listener, host = '127.0.0.1') {
-      const { handle, address } = bindSocket({ host, port: 0 }, 'test');
+      const { handle, address } = await bindListener({ host, port: 0 }, 'test');
       child.send({ type: 'listen', listener } satisfies ToWorker, handle);
       const done = await until(
         (message): message is Extract<FromWorker, { type: 'listening' | 'listen-failed' }> =>
@@ -93,7 +94,10 @@ export async function startWorker(
       });
       revision++;
       send({ type: 'tables', change: { revision, reset: true, put, deleted: [] } });
-      await until((message) => message.type === 'applied' && message.revision === revision);
+      await until(
+        (message): message is Extract<FromWorker, { type: 'applied' }> =>
+          message.type === 'applied' && message.revision === revision,
+      );
     },
     identity: (material) => send({ type: 'identity', material }),
     async ask(asked) {
@@ -115,12 +119,7 @@ export async function startWorker(
 }
 
 /** An instance document as a gateway would register it. */
-export function instance(
-  node: string,
-  meshPort: number,
-  appPort: number,
-  more: object = {},
-): object {
+export function instance(meshPort: number, appPort: number, more: object = {}): object {
   return {
     address: `127.0.0.1:${meshPort}`,
     app: `127.0.0.1:${appPort}`,
