@@ -45,6 +45,7 @@ function start(count = 1): { workers: Workers; table: Map<string, string> } {
       nodeIdentity: 'spiffe://mesh.internal/node/vm-a',
       gateway: undefined,
       accessLog: false,
+      adminAddress: undefined,
     },
     tables: () => change(table.size, true, [...table.keys()]),
     clock: fastClock,
