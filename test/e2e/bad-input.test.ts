@@ -7,7 +7,7 @@ import { after, before, beforeEach, describe, it } from 'node:test';
 import { stringify } from 'yaml';
 import { formatAddress, type Address } from '#kit/address.ts';
 import { startProcess, untilReady, type RunningProcess } from '../../gateway/demo/processes.ts';
-import { startCa, type TestCa } from '../support/ca.ts';
+import { startCa, type TestCa } from '../support/ca-process.ts';
 import { curl } from '../support/curl.ts';
 import { startEtcd, type TestEtcd } from '../support/etcd.ts';
 import { eventually } from '../support/eventually.ts';

@@ -1,60 +1,100 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { formatAddress, type Address } from '#kit/address.ts';
-import { accepts } from '../../gateway/demo/addresses.ts';
-import { startProcess, untilReady, type RunningProcess } from '../../gateway/demo/processes.ts';
-import { freePorts, GATEMESH, must } from './processes.ts';
+import { systemClock, type Clock } from '#kit/clock.ts';
+import { createLog } from '#kit/log.ts';
+import { Authority } from '../../ca/authority.ts';
+import {
+  joinKeys,
+  prepareRequests,
+  type CertificateAuthorityClient,
+} from '../../ca/authority-client.ts';
+import { initAuthority } from '../../ca/directory.ts';
+import { parseIdentity, type Identity, type IdentityKind } from '../../ca/identity.ts';
+import { openEmbeddedStore } from '../../registry/store/embedded.ts';
+import type { Store } from '../../registry/store/store.ts';
 
-/** `gatemesh ca serve` over a CA made by `gatemesh ca init`; it keeps its address when it is started again. */
-export interface TestCa {
-  /** Its keys and its ledger. */
-  readonly folder: string;
-  readonly address: Address;
-  readonly url: string;
-  readonly fingerprint: string;
-  token(node: string, services: readonly string[], gateway?: string): Promise<string>;
-  start(): Promise<void>;
-  stop(): Promise<void>;
+export const TRUST_DOMAIN = 'mesh.test';
+export const silentLog = createLog({ level: 'silent' });
+
+export function identity(kind: IdentityKind, name: string): Identity {
+  return { trustDomain: TRUST_DOMAIN, kind, name };
 }
 
-export async function startCa(
-  parent: string,
-  options: {
-    readonly trustDomain: string;
-    /** Where its tokens are kept. */
-    readonly etcd: string;
-    readonly leafTtl: string | undefined;
-  },
-): Promise<TestCa> {
-  const { trustDomain, etcd, leafTtl } = options;
-  const folder = join(parent, 'ca');
-  const init = ['ca', 'init', '--dir', folder, '--trust-domain', trustDomain];
-  const fingerprint = (await must(GATEMESH, init)).trim();
-  const [port] = await freePorts('127.0.1.1', 1);
-  const address = { host: '127.0.1.1', port: port! };
-  const ttl = leafTtl === undefined ? [] : ['--leaf-ttl', leafTtl];
-  const place = ['--dir', folder, '--listen', formatAddress(address), '--etcd', etcd];
-  const args = ['ca', 'serve', ...place, ...ttl];
-  const logFile = join(parent, 'ca.log');
-  let running: RunningProcess | undefined;
+/** What `t.after` and a module's `after` have in common. */
+type After = (fn: () => Promise<void>) => void;
 
-  const ca: TestCa = {
-    folder,
-    address,
-    url: `https://${formatAddress(address)}`,
-    fingerprint,
-    token(node, services, gateway) {
-      const names = services.flatMap((service) => ['--service', service]);
-      if (gateway !== undefined) names.push('--gateway', gateway);
-      return must(GATEMESH, ['ca', 'token', '--dir', folder, '--node', node, ...names]);
-    },
-    async start() {
-      running = await startProcess({ name: 'ca', command: GATEMESH, args, logFile });
-      await untilReady(running, () => accepts(address), 20_000);
-    },
-    async stop() {
-      await running?.stop();
-    },
+/** A folder that is removed after the test. */
+export async function temporaryFolder(after: After): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'gatemesh-ca-'));
+  after(() => rm(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+export interface TestAuthority {
+  readonly authority: Authority;
+  readonly store: Store;
+  readonly dir: string;
+}
+
+/** A real authority in a temporary folder, with a registry in memory. */
+export async function testAuthority(
+  after: After,
+  options: { readonly leafTtlMs?: number; readonly clock?: Clock } = {},
+): Promise<TestAuthority> {
+  const { leafTtlMs = 3_600_000, clock = systemClock } = options;
+  const folder = await temporaryFolder(after);
+  const dir = join(folder, 'ca');
+  const nowMs = clock.wallMs();
+  await initAuthority({ dir, trustDomain: TRUST_DOMAIN, passphrase: undefined, nowMs });
+  const store = await openEmbeddedStore({ file: ':memory:', log: silentLog });
+  const authority = await Authority.open({
+    dir,
+    passphrase: undefined,
+    leafTtlMs,
+    store,
+    clock,
+    log: silentLog,
+  });
+  after(async () => {
+    await authority.close();
+    await store.close();
+  });
+  return { authority, store, dir };
+}
+
+/** The client's side without a network: the same questions and answers, and it can be taken away. */
+export interface DirectClient extends CertificateAuthorityClient {
+  /** Set to make every call fail with it. */
+  outage: Error | undefined;
+  /** What was asked, in order: `enrol node/vm-a svc/web`. */
+  readonly calls: readonly string[];
+}
+
+export function directClient(authority: Authority): DirectClient {
+  const calls: string[] = [];
+  const note = (verb: string, identities: readonly Identity[]): void => {
+    calls.push([verb, ...identities.map(({ kind, name }) => `${kind}/${name}`)].join(' '));
+    if (client.outage !== undefined) throw client.outage;
   };
-  await ca.start();
-  return ca;
+  const client: DirectClient = {
+    name: 'the CA of the test',
+    wantsToken: true,
+    outage: undefined,
+    calls,
+    enrol: async (identities, token) => {
+      note('enrol', identities);
+      const { wanted, keys } = prepareRequests(identities);
+      return joinKeys(await authority.enrol(token ?? '', wanted, 'test'), keys, client.name);
+    },
+    renew: async (holder, _bundle, identities) => {
+      note('renew', identities);
+      const { wanted, keys } = prepareRequests(identities);
+      const batch = await authority.renew(parseIdentity(holder.identity)!, wanted);
+      return joinKeys(batch, keys, client.name);
+    },
+    bundle: async () => authority.bundle,
+    close: async () => {},
+  };
+  return client;
 }

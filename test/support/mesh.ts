@@ -11,7 +11,7 @@ import { eventually } from './eventually.ts';
 import { ETCD_PREFIX, meshRegistry, type MeshRegistry } from './mesh-registry.ts';
 import type { Origin, OriginKind } from './origins.ts';
 import { freePorts, GATEMESH } from './processes.ts';
-import { startCa, type TestCa } from './ca.ts';
+import { startCa, type TestCa } from './ca-process.ts';
 
 const START_MS = 20_000;
 

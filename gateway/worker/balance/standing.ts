@@ -102,11 +102,6 @@ export class Standing {
     }
   }
 
-  /** A connection to it could not be made, or died, outside of any request. */
-  unreachable(nowMs: number): void {
-    if (this.isIn) this.#failed(nowMs, true);
-  }
-
   /** As if it had just been registered: it has left, or its own gateway has found it well again. */
   reset(): void {
     this.#comeIn();

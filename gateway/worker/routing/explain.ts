@@ -3,6 +3,8 @@ import { formatIdentity, type Identity } from '../../../ca/identity.ts';
 import type { Explanation, ExplainRequest } from '../../ipc.ts';
 import type { Endpoint } from '../balance/endpoint.ts';
 import type { ServiceTarget } from '../balance/service-target.ts';
+import { BadMessage } from '../codec/bad-message.ts';
+import { canonicalPath } from '../codec/path.ts';
 import type { CompiledDestination, Resolution } from './compiled-route.ts';
 import type { AuthorisationDecision } from './intentions.ts';
 import type { RequestView } from './request-view.ts';
@@ -127,19 +129,33 @@ function requestOf({ method, url, headers }: ExplainRequest): RequestView {
       `"${url}" has no host: give a whole URL, or the host with -H 'host: …'`,
     );
   }
-  const parsed = URL.parse(isPath ? `http://${host}${url}` : url);
-  if (parsed === null) {
+  const whole = isPath ? `http://${host}${url}` : url;
+  const parts = URL_PARTS.exec(whole);
+  const parsed = URL.parse(whole);
+  if (parts === null || parsed === null) {
     throw new MeshError(
       'bad_request',
-      `"${url}" is not a URL such as http://orders.mesh/path, nor a path beginning with "/"`,
+      `"${url}" is neither a URL such as http://orders.mesh/path nor a path that starts with "/"`,
     );
   }
-  if (!fields.has('host')) fields.set('host', parsed.host);
+  if (host === undefined) fields.set('host', parsed.host);
   return {
     method: method.toUpperCase(),
     host: parsed.hostname,
-    path: parsed.pathname,
-    query: parsed.search.slice(1),
+    path: pathOf(parts[1] || '/'),
+    query: parts[2] ?? '',
     header: (name) => fields.get(name),
   };
+}
+
+/** Path and query as typed: `URL` would resolve the dot segments that the data path refuses. */
+const URL_PARTS = /^[a-z]+:\/\/[^/?#]+([^?#]*)(?:\?([^#]*))?/i;
+
+function pathOf(path: string): string {
+  try {
+    return canonicalPath(path);
+  } catch (error) {
+    if (!(error instanceof BadMessage)) throw error;
+    throw new MeshError('bad_request', `${error.status}: ${error.message}`, { cause: error });
+  }
 }
