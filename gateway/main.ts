@@ -20,6 +20,10 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     summary: 'the built-in certificate authority: init, serve, sign, token, status',
     load: async () => (await import('../ca/cli.ts')).runCa,
   },
+  demo: {
+    summary: 'a whole mesh on this machine, with a tour: [--etcd URL] [--exit-after-tour]',
+    load: async () => (await import('./demo/demo.ts')).runDemo,
+  },
   explain: {
     summary: 'where a request would go and why: [METHOD] URL [--from SERVICE]',
     load: async () => (await import('./cli/inspect.ts')).runExplain,
