@@ -21,7 +21,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     load: async () => (await import('../ca/cli.ts')).runCa,
   },
   demo: {
-    summary: 'a whole mesh on this machine, with a tour',
+    summary: 'a whole mesh on this machine, with a tour: [--etcd URL] [--exit-after-tour]',
     load: async () => (await import('./demo/demo.ts')).runDemo,
   },
   get: {
