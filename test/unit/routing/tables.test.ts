@@ -191,6 +191,8 @@ describe('which endpoints take requests', () => {
       ['a'],
     );
     assert.deepEqual(subject.tables.localInstances('unknown'), []);
+    subject.change({ put: [put.instance('a2', { node: 'vm-a' })] });
+    assert.equal(subject.tables.localInstances('orders').length, 2);
   });
 });
 
