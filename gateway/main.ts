@@ -14,7 +14,23 @@ interface Command {
 const COMMANDS: Readonly<Record<string, Command>> = {
   gateway: {
     summary: 'the process that runs on every VM: --config FILE [--check]',
-    load: async () => (await import('./app.ts')).runGateway,
+    load: async () => (await import('./run.ts')).runGateway,
+  },
+  ca: {
+    summary: 'the built-in certificate authority: init, serve, sign, token, status',
+    load: async () => (await import('../ca/cli.ts')).runCa,
+  },
+  explain: {
+    summary: 'where a request would go and why: [METHOD] URL [--from SERVICE]',
+    load: async () => (await import('./cli/inspect.ts')).runExplain,
+  },
+  status: {
+    summary: 'how this gateway and its mesh are doing',
+    load: async () => (await import('./cli/inspect.ts')).runStatus,
+  },
+  check: {
+    summary: 'the same as findings; exits non-zero on trouble',
+    load: async () => (await import('./cli/inspect.ts')).runCheck,
   },
 };
 

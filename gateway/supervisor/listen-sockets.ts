@@ -90,7 +90,10 @@ const WHAT_TO_DO: Readonly<Record<string, string>> = {
 
 /** The one message for an address that cannot be listened on. Also for what only `listen` itself, in the worker, can tell. */
 export function listenFailed(wanted: Address, setting: string, error: number | string): MeshError {
-  const name = typeof error === 'number' ? getSystemErrorName(error) : error;
+  const name =
+    typeof error === 'number'
+      ? getSystemErrorName(error)
+      : (/E[A-Z]{3,}/.exec(error)?.[0] ?? error);
   const what = WHAT_TO_DO[name] ?? `cannot be bound: ${name}`;
   return new MeshError('listen_failed', `${formatAddress(wanted)} (${setting}) ${what}`, {
     exitCode: EXIT.usage,

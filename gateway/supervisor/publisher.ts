@@ -3,7 +3,7 @@ import { statusKey } from '../../registry/documents/keys.ts';
 import type { InstanceDocument, StatusDocument } from '../../registry/documents/types.ts';
 import type { DesiredRegistration, WrittenInstance } from './registration.ts';
 
-/** Where leased keys go: the registrar, which writes what changed and keeps the lease. */
+/** Where leased keys go: the registrar, which keeps the lease and writes only what it does not have yet. */
 export interface LeasedKeys {
   set(key: string, value: string | undefined): void;
 }
@@ -16,12 +16,11 @@ interface Published {
   readonly since: string;
 }
 
-/** Keeps this node's keys in the registry as they should be, and writes nothing that has not changed. */
+/** Keeps this node's keys in the registry as they should be. */
 export class Publisher {
   readonly #keys: LeasedKeys;
   readonly #clock: Clock;
   readonly #instances = new Map<string, Published>();
-  readonly #written = new Map<string, string>();
   #cancelStatus: Cancel | undefined;
 
   constructor(keys: LeasedKeys, clock: Clock) {
@@ -32,17 +31,17 @@ export class Publisher {
   /** Node and instances; an instance that is no longer among them leaves the registry. */
   register(desired: DesiredRegistration): void {
     const [key, node] = desired.node;
-    this.#write(key, JSON.stringify(node));
+    this.#keys.set(key, JSON.stringify(node));
     const wanted = new Map(desired.instances);
     for (const gone of [...this.#instances.keys()].filter((known) => !wanted.has(known))) {
       this.#instances.delete(gone);
-      this.#write(gone, undefined);
+      this.#keys.set(gone, undefined);
     }
     for (const [instance, document] of wanted) {
       const before = this.#instances.get(instance);
       const since = sameStanding(before?.document, document) ? before!.since : this.#nowText();
       this.#instances.set(instance, { document, since });
-      this.#write(instance, JSON.stringify({ ...document, since }));
+      this.#keys.set(instance, JSON.stringify({ ...document, since }));
     }
   }
 
@@ -59,20 +58,13 @@ export class Publisher {
   statusChanged(node: string, current: () => Omit<StatusDocument, 'node'>): void {
     this.#cancelStatus ??= this.#clock.after(STATUS_EVERY_MS, () => {
       this.#cancelStatus = undefined;
-      this.#write(statusKey(node), JSON.stringify(current()));
+      this.#keys.set(statusKey(node), JSON.stringify(current()));
     });
   }
 
   stop(): void {
     this.#cancelStatus?.();
     this.#cancelStatus = undefined;
-  }
-
-  #write(key: string, value: string | undefined): void {
-    if (this.#written.get(key) === value) return;
-    if (value === undefined) this.#written.delete(key);
-    else this.#written.set(key, value);
-    this.#keys.set(key, value);
   }
 
   #nowText(): string {

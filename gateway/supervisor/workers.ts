@@ -35,7 +35,7 @@ export interface WorkersOptions {
   readonly count: number;
   /** The program of a worker; it speaks `gateway/ipc.ts`. */
   readonly workerFile: string;
-  readonly settings: WorkerSettings;
+  readonly settings: () => WorkerSettings;
   /** The whole effective tables, for a worker that starts now. */
   readonly tables: () => RegistryChange;
   readonly clock: Clock;
@@ -76,7 +76,6 @@ export class Workers {
   readonly #slots: Slot[];
   readonly #listeners = new Map<string, Listener>();
   readonly #waiting = new Set<() => void>();
-  #settings: WorkerSettings;
   #identity: IdentityMaterial | undefined;
   #retired: WorkerMetrics = NO_METRICS;
   #applied = 0;
@@ -86,7 +85,6 @@ export class Workers {
 
   constructor(options: WorkersOptions) {
     this.#options = options;
-    this.#settings = options.settings;
     this.#slots = Array.from({ length: options.count }, () => ({
       process: undefined,
       state: 'down',
@@ -112,11 +110,6 @@ export class Workers {
     return this.#slots.map(({ process, state }) => ({ pid: process?.pid ?? 0, state }));
   }
 
-  setSettings(settings: WorkerSettings): void {
-    this.#settings = settings;
-    this.#each((worker) => worker.send({ type: 'settings', settings }));
-  }
-
   setIdentity(material: IdentityMaterial): void {
     this.#identity = material;
     this.#each((worker) => worker.send({ type: 'identity', material }));
@@ -129,9 +122,12 @@ export class Workers {
 
   /** Every worker accepts on this socket from now on; with a known id, under the new spec. */
   listen(spec: ListenerSpec, socket: ListenSocket): void {
+    const known = this.#listeners.has(spec.id);
     this.#listeners.set(spec.id, { spec, socket });
     for (const slot of this.#slots) {
       slot.listening.delete(spec.id);
+      // Meanwhile the kernel queues: our own copy of the socket keeps it listening.
+      if (known) slot.process?.send({ type: 'unlisten', id: spec.id });
       slot.process?.send({ type: 'listen', listener: spec }, socket.handle);
     }
   }
@@ -149,16 +145,17 @@ export class Workers {
   }
 
   /**
-   * Resolves once every listener is accepted on by every worker.
+   * Resolves once all of these listeners are accepted on by every worker. (The mesh listener waits for a certificate.)
    *
    * @returns the first listener that a worker cannot listen on; undefined when all went well or `withinMs` passed
    */
-  async settled(withinMs: number): Promise<{ id: string; error: string } | undefined> {
+  async settled(
+    ids: readonly string[],
+    withinMs: number,
+  ): Promise<{ id: string; error: string } | undefined> {
     const done = (): boolean =>
       this.#firstListenFailure() !== undefined ||
-      this.#slots.every(({ listening }) =>
-        [...this.#listeners.keys()].every((id) => listening.has(id)),
-      );
+      this.#slots.every(({ listening }) => ids.every((id) => listening.has(id)));
     await new Promise<void>((resolve) => {
       const finish = (): void => {
         cancel();
@@ -234,7 +231,7 @@ export class Workers {
   }
 
   #spawn(slot: Slot): void {
-    const { workerFile, clock, tables } = this.#options;
+    const { workerFile, settings, clock, tables } = this.#options;
     const worker = new WorkerProcess(
       workerFile,
       clock,
@@ -243,7 +240,7 @@ export class Workers {
     );
     slot.process = worker;
     slot.state = 'starting';
-    worker.send({ type: 'settings', settings: this.#settings });
+    worker.send({ type: 'settings', settings: settings() });
     if (this.#identity !== undefined) {
       worker.send({ type: 'identity', material: this.#identity });
     }

@@ -75,7 +75,11 @@ export function recordOf<V extends z.ZodType>(
 
 export function integer(low: number, high: number, what = 'an integer') {
   const error = `${what} from ${low} to ${high}`;
-  return z.int({ error }).min(low, { error }).max(high, { error });
+  // Not z.int(): its issue would keep the checks across fields from running.
+  return z
+    .number({ error })
+    .refine((value) => Number.isInteger(value) && value >= low && value <= high, { error })
+    .meta({ type: 'integer', minimum: low, maximum: high });
 }
 
 export function flag() {

@@ -26,7 +26,7 @@ export function placedProblemsOf(issues: readonly Issue[], document: unknown): P
 }
 
 export function problemsOf(issues: readonly Issue[], document: unknown): Problem[] {
-  return placedProblemsOf(issues, document).map(({ steps: _steps, ...problem }) => problem);
+  return placedProblemsOf(issues, document).map(({ steps: _steps, ...rest }) => rest);
 }
 
 function fromIssue(issue: Issue, base: Path, document: unknown): PlacedProblem[] {

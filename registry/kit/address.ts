@@ -1,3 +1,5 @@
+import { isIPv6 } from 'node:net';
+
 /** Where something listens or is dialled. */
 export interface Address {
   readonly host: string;
@@ -13,7 +15,7 @@ export function parseAddress(text: string): Address | undefined {
   const match = ADDRESS.exec(text);
   if (match === null) return undefined;
   const port = Number(match[3]);
-  if (port > 65_535) return undefined;
+  if (port > 65_535 || (match[1] !== undefined && !isIPv6(match[1]))) return undefined;
   return { host: match[1] ?? match[2]!, port };
 }
 

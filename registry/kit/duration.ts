@@ -7,7 +7,9 @@ export const DURATION_WANTED = 'a duration such as "250ms", "5s" or "24h"';
 export function parseDuration(text: string): number | undefined {
   const match = DURATION.exec(text);
   if (match === null) return undefined;
-  return Number(match[1]) * UNIT_MS[match[2] as keyof typeof UNIT_MS];
+  const ms = Number(match[1]) * UNIT_MS[match[2] as keyof typeof UNIT_MS];
+  // 1.001 * 1000 is 1000.9999999999999.
+  return Math.round(ms * 1000) / 1000;
 }
 
 /** The shortest exact text: 90000 is `90s`, 7200000 is `2h`. */

@@ -38,7 +38,7 @@ function start(count = 1): { workers: Workers; table: Map<string, string> } {
   const workers = new Workers({
     count,
     workerFile: fileURLToPath(new URL('../support/stub-worker.ts', import.meta.url)),
-    settings: {
+    settings: () => ({
       node: 'vm-a',
       zone: 'z',
       trustDomain: 'mesh.internal',
@@ -46,7 +46,7 @@ function start(count = 1): { workers: Workers; table: Map<string, string> } {
       gateway: undefined,
       accessLog: false,
       adminAddress: undefined,
-    },
+    }),
     tables: () => change(table.size, true, [...table.keys()]),
     clock: fastClock,
     rng: () => 0.5,
@@ -81,7 +81,7 @@ describe('Workers', () => {
     const { workers, table } = start();
     const at = await socket();
     workers.listen(SPEC, at);
-    assert.equal(await workers.settled(50_000), undefined);
+    assert.equal(await workers.settled([SPEC.id], 50_000), undefined);
     const first = await get(at);
     assert.equal(first.settings.node, 'vm-a');
     assert.deepEqual(first.keys, ['config/routes/a']);
@@ -107,7 +107,7 @@ describe('Workers', () => {
     const { workers } = start();
     const at = await socket();
     workers.listen(SPEC, at);
-    await workers.settled(50_000);
+    await workers.settled([SPEC.id], 50_000);
     for (let round = 0; round < 3; round++) {
       const { pid } = await get(at);
       process.kill(pid, 'SIGKILL');
@@ -119,7 +119,7 @@ describe('Workers', () => {
     const { workers } = start();
     const at = await socket();
     workers.listen(SPEC, at);
-    await workers.settled(50_000);
+    await workers.settled([SPEC.id], 50_000);
     const { pid } = await get(at);
     await assert.rejects(get(at, '/hang'));
     await eventually(async () => assert.notEqual((await get(at)).pid, pid));
@@ -129,7 +129,7 @@ describe('Workers', () => {
     const { workers } = start();
     const at = await socket();
     workers.listen(SPEC, at);
-    await workers.settled(50_000);
+    await workers.settled([SPEC.id], 50_000);
     const { pid } = await get(at);
     await get(at);
     assert.equal((await workers.metrics()).requests[0]?.count, 2);
@@ -157,7 +157,7 @@ describe('Workers', () => {
     const { workers } = start();
     const at = await bindListener(LOOPBACK, 'a test');
     workers.listen(SPEC, at);
-    await workers.settled(50_000);
+    await workers.settled([SPEC.id], 50_000);
     await get(at);
     workers.unlisten(SPEC.id);
     at.close();
@@ -174,9 +174,12 @@ describe('Workers', () => {
     cleanups.push(() => rival.close());
     const { workers } = start();
     workers.listen(SPEC, at);
-    await workers.settled(50_000);
+    await workers.settled([SPEC.id], 50_000);
     workers.listen({ ...SPEC, id: 'rival' }, rival);
-    assert.deepEqual(await workers.settled(50_000), { id: 'rival', error: 'EADDRINUSE' });
+    assert.deepEqual(await workers.settled(['rival'], 50_000), {
+      id: 'rival',
+      error: 'EADDRINUSE',
+    });
   });
 
   it('is gone after a drain, every process of it', async () => {

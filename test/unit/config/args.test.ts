@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { EXIT } from '#kit/errors.ts';
-import { parseFlags } from '../../../gateway/cli/args.ts';
+import { parseFlags } from '#kit/flags.ts';
 
 const OPTIONS = {
   file: { type: 'string', short: 'f', multiple: true },

@@ -1,0 +1,220 @@
+import { X509Certificate } from 'node:crypto';
+import { formatAddress, parseAddress } from '#kit/address.ts';
+import type { Clock } from '#kit/clock.ts';
+import { formatIdentity, type Identity, type Svid } from '../../ca/identity.ts';
+import { nodeKey } from '../../registry/documents/keys.ts';
+import type { NodeDocument } from '../../registry/documents/types.ts';
+import type { RegistryView } from '../../registry/view.ts';
+import type {
+  AdminSource,
+  CertificateExpiry,
+  EndpointHealth,
+  IdentityReport,
+  ListenerReport,
+  NodeReport,
+  StatusReport,
+} from '../admin/source.ts';
+import type { EdgeListeners } from './edge-listeners.ts';
+import type { IdentitySource } from './identity-source.ts';
+import type { OwnListener } from './own-listeners.ts';
+import type { Supervisor } from './supervisor.ts';
+import type { Workers } from './workers.ts';
+
+export interface AdminSourceParts {
+  readonly supervisor: Supervisor;
+  readonly workers: Workers;
+  readonly view: RegistryView;
+  readonly identity: IdentitySource;
+  readonly edge: EdgeListeners;
+  readonly listeners: readonly OwnListener[];
+  readonly registryName: string;
+  readonly trustDomain: string;
+  readonly version: string;
+  /** The client certificate for etcd, PEM. */
+  readonly etcdCertPem: string | undefined;
+  readonly clock: Clock;
+}
+
+/** The running gateway as the admin API sees it. */
+export function adminSource(parts: AdminSourceParts): AdminSource {
+  const { workers, view } = parts;
+  return {
+    ready: () => {
+      const why = whyNotReady(parts);
+      return { ready: why.length === 0, why };
+    },
+    status: () => statusReport(parts),
+    config: () => {
+      const { revision, source, documents } = view.state;
+      return { revision, source, documents: Object.fromEntries(documents) };
+    },
+    explain: (request) => workers.explain(request),
+    workerMetrics: () => workers.metrics(),
+    endpointHealth: () => endpointHealth(parts),
+    certificates: () => certificates(parts),
+    nodeAdminTarget: (node) => {
+      const { trustDomain } = parts;
+      const document = nodeDocuments(parts).find(({ name }) => name === node);
+      const at = document === undefined ? undefined : parseAddress(document.address);
+      const own = nodeSvid(parts);
+      if (at === undefined || own === undefined) return undefined;
+      return {
+        ...at,
+        servername: `${node}.node.${trustDomain}`,
+        identity: formatIdentity({ trustDomain, kind: 'node', name: node }),
+        cert: own.certPem,
+        key: own.keyPem,
+        ca: parts.identity.material?.bundle.rootsPem ?? [],
+      };
+    },
+  };
+}
+
+function whyNotReady(parts: AdminSourceParts): readonly string[] {
+  const { supervisor, workers, view } = parts;
+  const { source } = view.state;
+  const down = workers.summaries.filter(({ state }) => state !== 'running').length;
+  return [
+    ...(source === 'none'
+      ? [`no tables: ${parts.registryName} has not answered yet and there is no snapshot`]
+      : []),
+    ...(nodeSvid(parts) === undefined ? ['this node has no valid certificate'] : []),
+    ...(down > 0 ? [`${down} of ${workers.summaries.length} workers not running`] : []),
+    ...(supervisor.draining ? ['draining'] : []),
+  ];
+}
+
+function nodeSvid({ supervisor, trustDomain }: AdminSourceParts): Svid | undefined {
+  const identity: Identity = { trustDomain, kind: 'node', name: supervisor.config.node };
+  return supervisor.svid(identity);
+}
+
+function statusReport(parts: AdminSourceParts): StatusReport {
+  const { supervisor, workers, view, clock } = parts;
+  const { config } = supervisor;
+  const { revision, source, connected, currentAt, rejected, held } = view.state;
+  return {
+    node: config.node,
+    zone: config.zone,
+    version: parts.version,
+    trustDomain: parts.trustDomain,
+    gateway: config.gateway ?? null,
+    uptimeSeconds: supervisor.uptimeMs / 1_000,
+    draining: supervisor.draining,
+    registry: {
+      name: parts.registryName,
+      connected,
+      revision,
+      applied: supervisor.applied,
+      source,
+      staleSeconds: currentAt === undefined ? null : (clock.now() - currentAt) / 1_000,
+      held: held ?? null,
+      rejected,
+    },
+    identities: identityReports(parts),
+    workers: workers.summaries,
+    instances: supervisor.instances.map(({ instance, state, probed, since }) => ({
+      service: instance.service,
+      id: instance.id,
+      address: instance.app,
+      state,
+      health: probed.health,
+      since: since ?? timeText(clock.wallMs()),
+      lastError: probed.lastError ?? null,
+    })),
+    listeners: listenerReports(parts),
+    nodes: nodeDocuments(parts).map(({ name, address, zone, version }): NodeReport => ({
+      name,
+      address,
+      zone,
+      version,
+    })),
+  };
+}
+
+/** Of those that have a certificate; a missing one shows as its instance's state and in the log. */
+function identityReports({ identity: source }: AdminSourceParts): IdentityReport[] {
+  return source.state.flatMap(({ identity, notBeforeMs, notAfterMs, nextRenewalMs, lastError }) =>
+    notBeforeMs === undefined || notAfterMs === undefined
+      ? []
+      : [
+          {
+            identity,
+            notBefore: timeText(notBeforeMs),
+            notAfter: timeText(notAfterMs),
+            nextRenewal: nextRenewalMs === undefined ? null : timeText(nextRenewalMs),
+            lastError: lastError ?? null,
+          },
+        ],
+  );
+}
+
+function listenerReports({ listeners, edge, workers }: AdminSourceParts): ListenerReport[] {
+  return [
+    ...listeners.map(({ spec, socket }) => ({
+      id: spec.id,
+      kind: spec.kind,
+      address: formatAddress(socket.address),
+      error: workers.listenError(spec.id) ?? null,
+    })),
+    ...edge.states.map(({ id, address, error }) => ({
+      id,
+      kind: 'edge' as const,
+      address: formatAddress(address),
+      error: error ?? workers.listenError(id) ?? null,
+    })),
+  ];
+}
+
+function nodeDocuments({ view }: AdminSourceParts): readonly NodeDocument[] {
+  return [...view.state.documents.values()].flatMap((typed) =>
+    typed.kind === 'nodes' ? [typed.document] : [],
+  );
+}
+
+/** Of every registered instance; the ones here as this gateway just found them. */
+function endpointHealth({ supervisor, view }: AdminSourceParts): EndpointHealth[] {
+  const here = `${nodeKey(supervisor.config.node)}/`;
+  const elsewhere = [...view.state.documents].flatMap(([key, typed]) =>
+    typed.kind === 'instances' && !key.startsWith(here) ? [typed.document] : [],
+  );
+  return [
+    ...supervisor.instances.map(({ instance, state, probed }) => ({
+      service: instance.service,
+      instance: instance.id,
+      up: state === 'ready' && probed.health === 'passing',
+    })),
+    ...elsewhere.map(({ service, id, state, health }) => ({
+      service,
+      instance: id,
+      up: state === 'ready' && health === 'passing',
+    })),
+  ];
+}
+
+function certificates({ identity: source, etcdCertPem }: AdminSourceParts): CertificateExpiry[] {
+  const material = source.material;
+  const svids = [...(material?.svids.values() ?? [])];
+  // One issuer signs many leaves.
+  const issuers = new Set(svids.flatMap(({ certPem }) => pemBlocks(certPem).slice(1)));
+  return [
+    ...svids.map(({ identity, notAfterMs }) => ({ kind: 'leaf' as const, identity, notAfterMs })),
+    ...[...issuers].map((pem) => expiryOf('issuer', pem)),
+    ...(material?.bundle.rootsPem ?? []).map((pem) => expiryOf('root', pem)),
+    ...(etcdCertPem === undefined ? [] : [expiryOf('etcd', etcdCertPem)]),
+  ];
+}
+
+function expiryOf(kind: CertificateExpiry['kind'], pem: string): CertificateExpiry {
+  const { subject, validToDate } = new X509Certificate(pem);
+  const name = /^CN=(.*)$/m.exec(subject)?.[1] ?? subject.replaceAll('\n', ', ');
+  return { kind, identity: name, notAfterMs: validToDate.getTime() };
+}
+
+function pemBlocks(text: string): string[] {
+  return text.match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g) ?? [];
+}
+
+function timeText(ms: number): string {
+  return new Date(ms).toISOString();
+}

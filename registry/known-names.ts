@@ -1,0 +1,54 @@
+import type { TypedDocument } from './documents/types.ts';
+
+const NONE: ReadonlySet<string> = new Set();
+
+/** The names a document may point at, kept up to date one document at a time. */
+export class KnownNames {
+  /** Only grows: a service whose last instance left is still a service. */
+  readonly services: Set<string>;
+  readonly gateways = new Set<string>();
+  readonly certificates = new Set<string>();
+  readonly #subsets = new Map<string, ReadonlySet<string>>();
+
+  /** @param services names known from an earlier run */
+  constructor(services: Iterable<string> = []) {
+    this.services = new Set(services);
+  }
+
+  subsets(service: string): ReadonlySet<string> {
+    return this.#subsets.get(service) ?? NONE;
+  }
+
+  /** True when a document that points at something may now be right where it was wrong before. */
+  add({ kind, document }: TypedDocument): boolean {
+    switch (kind) {
+      case 'services':
+        this.services.add(document.name);
+        this.#subsets.set(document.name, new Set(Object.keys(document.subsets)));
+        return true;
+      case 'instances':
+        return grows(this.services, document.service);
+      case 'gateways':
+        return grows(this.gateways, document.name);
+      case 'certificates':
+        return grows(this.certificates, document.name);
+      case 'mesh':
+      case 'routes':
+      case 'intentions':
+      case 'node-intents':
+      case 'nodes':
+        return false;
+    }
+  }
+
+  remove({ kind, document }: TypedDocument): void {
+    if (kind === 'services') this.#subsets.delete(document.name);
+    if (kind === 'gateways') this.gateways.delete(document.name);
+    if (kind === 'certificates') this.certificates.delete(document.name);
+  }
+}
+
+function grows(names: Set<string>, name: string): boolean {
+  const before = names.size;
+  return names.add(name).size > before;
+}

@@ -1,0 +1,15 @@
+/** Something that is measured: where it is asked, and whose processor time it costs. */
+export interface Subject {
+  readonly name: string;
+  readonly url: string;
+  /** Host header, where the URL's own does not say what is meant. */
+  readonly host: string | undefined;
+  /** Its processes; their descendants count too. */
+  readonly pids: readonly number[];
+  /** Processes among them that carry no traffic; their own time is stated beside. */
+  readonly aside: readonly number[];
+}
+
+export function peer(name: string, url: string, pids: readonly number[]): Subject {
+  return { name, url, host: undefined, pids, aside: [] };
+}

@@ -1,0 +1,79 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { formatProblem } from '#kit/problem.ts';
+import { parseDocument } from '../../../registry/documents/parse.ts';
+import { checkReferences, knownOf } from '../../../registry/documents/references.ts';
+import type { TypedDocument } from '../../../registry/documents/types.ts';
+
+function typed(key: string, document: object): TypedDocument {
+  const parsed = parseDocument(key, JSON.stringify(document));
+  assert.ok(parsed.ok);
+  return parsed.typed;
+}
+
+const KNOWN = knownOf([
+  typed('config/services/orders', { subsets: { v1: { version: '1' }, v2: { version: '2' } } }),
+  typed('nodes/vm-a/instances/web/1', {
+    address: '10.0.0.1:15443',
+    app: '127.0.0.1:80',
+    protocol: 'http',
+    zone: 'dc1',
+    state: 'ready',
+    health: 'passing',
+    since: '2026-09-30T10:00:00Z',
+  }),
+  typed('config/gateways/public', { listeners: [{ port: 80 }] }),
+  typed('config/certificates/shop', { hosts: ['a'], certFile: '/c', keyFile: '/k' }),
+]);
+
+describe('checkReferences', () => {
+  const rows: readonly [name: string, key: string, document: object, ...problems: string[]][] = [
+    [
+      'finds nothing wrong with services configured or registered',
+      'config/routes/r',
+      { host: 'a', gateways: ['public'], to: ['orders@v1', 'web'] },
+    ],
+    [
+      'finds a service that is nowhere',
+      'config/routes/r',
+      { host: 'a', to: ['web', 'order@v1'] },
+      '$.to[1].service: wanted the name of a service that exists; got "order". Did you mean "orders"?',
+    ],
+    [
+      'finds a subset that is nowhere, even with weight 0',
+      'config/routes/r',
+      { host: 'a', to: ['web', { service: 'orders', subset: 'v3', weight: 0 }] },
+      '$.to[1].subset: wanted the name of a subset of orders that exists; got "v3". Did you mean "v1"?',
+    ],
+    [
+      'finds a subset of a service without a document',
+      'config/routes/r',
+      { host: 'a', to: 'web@v1' },
+      '$.to[0].subset: wanted the name of a subset of web that exists (there is none); got "v1"',
+    ],
+    [
+      'finds a gateway that is nowhere',
+      'config/routes/r',
+      { host: 'a', gateways: ['public', 'pulbic'], to: 'web' },
+      '$.gateways[1]: wanted the name of a gateway that exists; got "pulbic". Did you mean "public"?',
+    ],
+    [
+      'finds a certificate that is nowhere',
+      'config/gateways/g',
+      {
+        listeners: [{ port: 80 }, { port: 443, protocol: 'https', certificates: ['shop', 'pay'] }],
+      },
+      '$.listeners[1].certificates[1]: wanted the name of a certificate that exists; got "pay"',
+    ],
+    [
+      'lets an intention name callers that are not there yet',
+      'config/intentions/x',
+      { allow: ['y'] },
+    ],
+  ];
+  for (const [name, key, document, ...problems] of rows) {
+    it(name, () => {
+      assert.deepEqual(checkReferences(typed(key, document), KNOWN).map(formatProblem), problems);
+    });
+  }
+});
