@@ -77,6 +77,7 @@ export class Workers {
   readonly #listeners = new Map<string, Listener>();
   readonly #waiting = new Set<() => void>();
   #identity: IdentityMaterial | undefined;
+  #serviceByUid: ReadonlyMap<number, string> = new Map();
   #retired: WorkerMetrics = NO_METRICS;
   #applied = 0;
   #stopping = false;
@@ -113,6 +114,12 @@ export class Workers {
   setIdentity(material: IdentityMaterial): void {
     this.#identity = material;
     this.#each((worker) => worker.send({ type: 'identity', material }));
+  }
+
+  /** Whose calls are those of which service, by Unix user. */
+  setCallers(serviceByUid: ReadonlyMap<number, string>): void {
+    this.#serviceByUid = serviceByUid;
+    this.#each((worker) => worker.send({ type: 'callers', serviceByUid }));
   }
 
   /** Hands on one change; the source of `options.tables` has it already. */
@@ -244,6 +251,7 @@ export class Workers {
     if (this.#identity !== undefined) {
       worker.send({ type: 'identity', material: this.#identity });
     }
+    worker.send({ type: 'callers', serviceByUid: this.#serviceByUid });
     worker.send({ type: 'tables', change: tables() });
     for (const { spec, socket } of this.#listeners.values()) {
       worker.send({ type: 'listen', listener: spec }, socket.handle);
