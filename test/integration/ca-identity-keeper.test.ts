@@ -139,8 +139,10 @@ describe('IdentityKeeper', () => {
     machine.clock.advance(11.9 * HOUR_MS);
     assert.equal(keeper.state[1]?.status, 'fresh');
     machine.clock.advance(0.2 * HOUR_MS);
-    await eventually(() => assert.equal(machine.client.calls.at(-1), 'renew node/vm-a svc/web'));
-    await eventually(() => assert.equal(keeper.state[1]?.status, 'fresh'));
+    await machine.until(() => {
+      assert.equal(machine.client.calls.at(-1), 'renew node/vm-a svc/web');
+      assert.equal(keeper.state[1]?.status, 'fresh');
+    });
     const after = keeper.material!.svids.get(formatIdentity(WEB))!;
     assert.notEqual(after.serial, before.serial);
     assert.notEqual(after.keyPem, before.keyPem);

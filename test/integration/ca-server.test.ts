@@ -93,8 +93,11 @@ describe('the CA over HTTPS', () => {
     const answers = await Promise.allSettled(
       Array.from({ length: 20 }, () => client.enrol([NODE], text)),
     );
-    const codes = answers.map((answer) => answer.status === 'rejected' && answer.reason.code);
-    assert.deepEqual(codes.toSorted(), [false, ...Array(19).fill('token_refused')]);
+    const codes = answers.map((answer) =>
+      answer.status === 'rejected' ? answer.reason.code : 'granted',
+    );
+    assert.equal(codes.filter((code) => code === 'granted').length, 1);
+    assert.equal(codes.filter((code) => code === 'token_refused').length, 19);
   });
 
   it('does not spend a token on a request it refuses', async (t) => {
@@ -204,7 +207,7 @@ describe('the CA refuses a body', () => {
     [
       'with too many requests',
       '/v1/renew',
-      JSON.stringify({ csrs: Array(131).fill({ identity: 'a', csr: 'b' }) }),
+      JSON.stringify({ csrs: Array.from({ length: 131 }, () => ({ identity: 'a', csr: 'b' })) }),
       400,
     ],
     ['that is too large', '/v1/enrol', JSON.stringify({ token: 'x'.repeat(300_000) }), 413],
