@@ -196,7 +196,7 @@ export function timeOf(node: Der | undefined, what: string): number {
   const match = FULL_TIME.exec(full);
   if (match === null) throw malformed(what, 'not a time in UTC with seconds');
   const [year, month, day, hour, minute, second] = match.slice(1).map(Number);
-  const ms = Date.UTC(year!, month! - 1, day!, hour!, minute!, second!);
+  const ms = Date.UTC(year!, month! - 1, day, hour, minute, second);
   // Date.UTC carries 31 February over into March; what was written must come back.
   if (digitsOf(ms) !== full) throw malformed(what, 'not a date of the calendar');
   if (!utc && full < '2050') throw malformed(what, 'a year before 2050 as GeneralizedTime');

@@ -24,7 +24,7 @@ export function generateSigner(passphrase?: string): {
     type: 'pkcs8',
     ...(passphrase === undefined ? {} : { cipher: 'aes-256-cbc', passphrase }),
   });
-  return { signer: signerOf(privateKey), pem: pem.toString() };
+  return { signer: signerOf(privateKey), pem };
 }
 
 /**

@@ -20,6 +20,8 @@ export interface DataPlane {
   readonly exchanges: Roster<Exchange>;
   /** Monotonic ms. */
   now(): number;
+  /** Monotonic ms as of the last sweep: good enough for idle times, and free. */
+  coarseMs: number;
   /** True once the worker was told to stop: connections close after the answer under way. */
   isDraining: boolean;
 }

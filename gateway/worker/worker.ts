@@ -106,6 +106,7 @@ export class Worker {
       exchanges: new Roster(),
       instancePools: new Set(),
       now,
+      coarseMs: now(),
       isDraining: false,
     };
     setInterval(() => this.#sweep(), SWEEP_MS);
@@ -208,6 +209,7 @@ export class Worker {
     const now = this.#ports.now();
     const wall = Date.now();
     this.#lastSweep = now;
+    plane.coarseMs = now;
     plane.exchanges.sweep((exchange) => exchange.expire(now));
     plane.muxPools.sweep(now, wall);
     for (const pool of plane.instancePools) pool.sweep(now);

@@ -47,7 +47,7 @@ export function parseFlags<T extends ParseArgsOptionsConfig>(
     strict: true,
     allowPositionals: true,
   });
-  return { values: values as FlagValues<T>, positionals };
+  return { values: values, positionals };
 }
 
 /** A command line that cannot be meant: exit code 64, the problem, then the usage. */

@@ -16,6 +16,8 @@ import { Wire } from '../wire.ts';
 const MAX_HELD_BYTES = 65_536;
 const HEADER_TIMEOUT_MS = 10_000;
 const IDLE_TIMEOUT_MS = 60_000;
+/** After our last byte the client gets this long to read it: closing at once with bytes of its unread would be a reset. */
+const LINGER_MS = 5_000;
 
 type State = 'head' | 'length' | 'chunked' | 'wait' | 'tunnel' | 'closing';
 
@@ -59,6 +61,7 @@ export class H1Server extends Wire implements Downstream, ChunkSink {
 
   /** Called now and then: ends connections that send no whole head in time, or nothing at all. */
   checkIdle(nowMs: number): void {
+    if (this.#state === 'closing' && nowMs - this.#since > LINGER_MS) this.destroy();
     if (this.#state !== 'head') return;
     const isPartial = this.#held !== undefined;
     const limit = isPartial ? HEADER_TIMEOUT_MS : IDLE_TIMEOUT_MS;
@@ -203,10 +206,10 @@ export class H1Server extends Wire implements Downstream, ChunkSink {
       this.finish();
       return;
     }
-    if (this.#closesAfter || this.#clientEnded) {
-      this.#state = 'closing';
-      this.finish();
-      this.resume();
+    // A body that is still coming cannot be told from the next request.
+    const isUnread = this.#state === 'length' || this.#state === 'chunked';
+    if (this.#closesAfter || this.#clientEnded || isUnread) {
+      this.#close();
       return;
     }
     if (this.#state === 'wait') this.#nextRequest();
@@ -304,6 +307,14 @@ export class H1Server extends Wire implements Downstream, ChunkSink {
     });
   }
 
+  #close(): void {
+    this.#state = 'closing';
+    this.#since = this.#plane.coarseMs;
+    this.#held = undefined;
+    this.finish();
+    this.resume();
+  }
+
   #hold(bytes: Buffer, start: number, end: number): void {
     if (end === start) return;
     const more = bytes.subarray(start, end);
@@ -313,13 +324,11 @@ export class H1Server extends Wire implements Downstream, ChunkSink {
 
   #refuse(status: number, why: string): void {
     if (this.#state === 'closing') return;
-    const canAnswer = this.#isAnswered;
-    this.#state = 'closing';
-    this.#held = undefined;
-    if (canAnswer) this.write(refusal(status, why));
-    else this.#exchange.downstreamGone();
-    if (canAnswer) this.#exchange.refused(status, why);
-    this.finish();
+    if (this.#isAnswered) {
+      this.write(refusal(status, why));
+      this.#exchange.refused(status, why);
+    } else this.#exchange.downstreamGone();
+    this.#close();
   }
 }
 

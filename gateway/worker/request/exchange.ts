@@ -50,6 +50,8 @@ export class Exchange implements ResponseSink, Member {
   #deadlineMs = 0;
   #startedMs = 0;
   #attemptMs = 0;
+  /** When a byte last moved, as of the sweep before. */
+  #movedMs = 0;
   #upstreamMs = 0;
   #requestBytes = 0;
   #responseBytes = 0;
@@ -116,6 +118,7 @@ export class Exchange implements ResponseSink, Member {
 
   requestBody(bytes: Buffer, start: number, end: number): void {
     this.#requestBytes += end - start;
+    this.#movedMs = this.#plane.coarseMs;
     if (this.#kept !== undefined) this.#keep(bytes, start, end);
     if (this.#upstream !== undefined && !this.#upstream.sendBody(bytes, start, end)) {
       this.#downstream.readBody(false);
@@ -148,13 +151,24 @@ export class Exchange implements ResponseSink, Member {
     this.#plane.observer.refused(this.arrival, status, why, this.#downstream.clientAddress);
   }
 
-  /** Called by the sweep: ends a request whose time is up. */
+  /**
+   * Called by the sweep: ends a request whose answer has not begun in time, and a stream on which
+   * nothing has moved for the service's idle time. A stream that moves may take as long as it likes.
+   */
   expire(nowMs: number): void {
-    if (this.#phase !== 'waiting' || nowMs < this.#deadlineMs) return;
+    const isWaiting = this.#phase === 'waiting';
+    const idleMs = this.#target?.idleTimeoutMs ?? Infinity;
+    if (isWaiting ? nowMs < this.#deadlineMs : nowMs - this.#movedMs < idleMs) return;
     this.#upstream?.cancel();
     this.#upstream = undefined;
-    this.#endpointFinished('reset');
-    this.#fail(FAILURES.timeout);
+    this.#endpointFinished(isWaiting ? 'reset' : 'gone');
+    if (isWaiting) {
+      this.#fail(FAILURES.timeout);
+      return;
+    }
+    this.#reason = FAILURES.timeout.reason;
+    this.#downstream.abort(FAILURES.timeout);
+    this.#observe();
   }
 
   // === the answer, from the upstream ===
@@ -173,6 +187,7 @@ export class Exchange implements ResponseSink, Member {
   ): void {
     const { responseHead: head, requestHead: request } = this;
     this.#phase = 'answering';
+    this.#movedMs = this.#plane.coarseMs;
     this.#status = head.status;
     this.#reason = head.reason;
     this.#upstreamMs = this.#plane.now() - this.#attemptMs;
@@ -199,6 +214,7 @@ export class Exchange implements ResponseSink, Member {
 
   responseBody(bytes: Buffer, start: number, end: number): void {
     this.#responseBytes += end - start;
+    this.#movedMs = this.#plane.coarseMs;
     if (!this.#downstream.respondBody(bytes, start, end)) this.#upstream?.readBody(false);
   }
 
@@ -236,6 +252,7 @@ export class Exchange implements ResponseSink, Member {
   tunnelOpened(bytes: Buffer, start: number, end: number): void {
     const { statusText, lines, upgrade } = this.responseHead;
     this.#phase = 'tunnel';
+    this.#movedMs = this.#plane.coarseMs;
     this.#status = 101;
     this.#upstreamMs = this.#plane.now() - this.#attemptMs;
     this.#downstream.inform(
