@@ -20,6 +20,30 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     summary: 'the built-in certificate authority: init, serve, sign, token, status',
     load: async () => (await import('../ca/cli.ts')).runCa,
   },
+  demo: {
+    summary: 'a whole mesh on this machine, with a tour: [--etcd URL] [--exit-after-tour]',
+    load: async () => (await import('./demo/demo.ts')).runDemo,
+  },
+  get: {
+    summary: 'objects under config/ as they stand in the registry: [KIND [NAME]]',
+    load: async () => (await import('./cli/objects-commands.ts')).runGet,
+  },
+  apply: {
+    summary: 'check objects and write them in one transaction: -f FILE|DIR|-',
+    load: async () => (await import('./cli/objects-commands.ts')).runApply,
+  },
+  delete: {
+    summary: 'remove one object: KIND NAME',
+    load: async () => (await import('./cli/objects-commands.ts')).runDelete,
+  },
+  diff: {
+    summary: 'what apply would change: -f FILE|DIR|-',
+    load: async () => (await import('./cli/objects-commands.ts')).runDiff,
+  },
+  lint: {
+    summary: 'every problem of the objects in the registry, or in files',
+    load: async () => (await import('./cli/objects-commands.ts')).runLint,
+  },
   explain: {
     summary: 'where a request would go and why: [METHOD] URL [--from SERVICE]',
     load: async () => (await import('./cli/inspect.ts')).runExplain,

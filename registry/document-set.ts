@@ -1,14 +1,7 @@
 import { formatProblem, type Problem } from '#kit/problem.ts';
+import type { Known } from './documents/references.ts';
 import type { Rejection, TypedDocument } from './documents/types.ts';
 import { KnownNames } from './known-names.ts';
-
-/** The names a document may point at, as `checkReferences` asks for them. */
-export interface Known {
-  readonly services: ReadonlySet<string>;
-  subsets(service: string): ReadonlySet<string>;
-  readonly gateways: ReadonlySet<string>;
-  readonly certificates: ReadonlySet<string>;
-}
 
 export interface DocumentRules {
   readonly parse: (

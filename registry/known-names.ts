@@ -1,9 +1,10 @@
+import type { Known } from './documents/references.ts';
 import type { TypedDocument } from './documents/types.ts';
 
 const NONE: ReadonlySet<string> = new Set();
 
 /** The names a document may point at, kept up to date one document at a time. */
-export class KnownNames {
+export class KnownNames implements Known {
   /** Only grows: a service whose last instance left is still a service. */
   readonly services: Set<string>;
   readonly gateways = new Set<string>();

@@ -279,7 +279,9 @@ export class RegistryView {
     const now = new Map(this.#set.rejections.map((rejection) => [rejection.key, rejection]));
     for (const [key, rejection] of now) {
       if (this.#reported.get(key)?.error === rejection.error) continue;
-      log.warn({ ...rejection }, 'rejected a document; its last good version stays in force');
+      const instead =
+        rejection.using === null ? 'none' : `its version of revision ${rejection.using}`;
+      log.warn({ ...rejection }, `rejected a document; in force: ${instead}`);
     }
     for (const key of this.#reported.keys()) {
       if (!now.has(key)) log.info({ key }, 'a rejected document was corrected or deleted');

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { z } from 'zod';
 import { formatAddress, type Address } from '#kit/address.ts';
 import {
@@ -13,6 +14,7 @@ import {
   listOf,
   meta,
   name,
+  onlySoFar,
   text,
   weight,
 } from '../../registry/documents/fields.ts';
@@ -21,15 +23,17 @@ import { DEFAULT_WEIGHT } from '../../registry/documents/node.ts';
 import type { Check } from '../../registry/documents/types.ts';
 import type { GatewayConfig, IdentityConfig, LocalService, RegistryConfig } from './types.ts';
 
+/** Where etcd keeps what is ours; `v1` is the major version of the documents' schema. */
+export const DEFAULT_PREFIX = '/gatemesh/v1';
+
 const DEFAULTS = {
   zone: 'default',
   dataDir: '/var/lib/gatemesh',
   workers: 1,
-  prefix: '/gatemesh/v1',
+
   mesh: { host: '0.0.0.0', port: 15_443 },
   egress: { host: '127.0.0.1', port: 15_001 },
   admin: { host: '127.0.0.1', port: 15_000 },
-  adminSocket: '/run/gatemesh/admin.sock',
   // One probe by the local gateway serves the whole mesh, so it may be frequent; rise and fall as in HAProxy.
   check: { intervalMs: 5_000, timeoutMs: 2_000, rise: 2, fall: 3 },
 } as const;
@@ -177,20 +181,12 @@ const check = fields(
     };
   });
 
-const protocol = z
-  .enum(['http', 'http2', 'grpc', 'tcp'], { error: '"http"' })
-  .superRefine((value, context) => {
-    if (value === 'http') return;
-    const got = `${JSON.stringify(value)}, which is not supported by this version`;
-    context.addIssue({ code: 'custom', message: '"http"', params: { got } });
-  });
-
 /** One entry of `services`, or a whole file of `services.d/`. */
 export const localService = fields(
   {
     service: name,
     address: dialled,
-    protocol: z.exactOptional(protocol),
+    protocol: z.exactOptional(onlySoFar(['http'], ['http2', 'grpc', 'tcp'])),
     weight: z.exactOptional(weight),
     meta: z.exactOptional(meta),
     check: z.exactOptional(check),
@@ -280,7 +276,8 @@ export function gatewayFile(hostname: string) {
         },
         admin: {
           listen: input.admin?.listen ?? DEFAULTS.admin,
-          socket: input.admin?.socket ?? DEFAULTS.adminSocket,
+          // In the data directory, so that several gateways can run on one machine; the shipped file names /run/gatemesh.
+          socket: input.admin?.socket ?? join(dataDir, 'admin.sock'),
         },
         services: input.services ?? [],
         accessLog: input.accessLog ?? true,
@@ -298,7 +295,7 @@ function registryConfig(input: z.output<typeof registry>, dataDir: string): Regi
   if (input.etcd === undefined) {
     return { kind: 'embedded', file: input.embedded?.file ?? `${dataDir}/registry.db` };
   }
-  return { kind: 'etcd', ...input.etcd, prefix: input.etcd.prefix ?? DEFAULTS.prefix };
+  return { kind: 'etcd', ...input.etcd, prefix: input.etcd.prefix ?? DEFAULT_PREFIX };
 }
 
 /** What one field asks of another. */

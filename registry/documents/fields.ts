@@ -93,6 +93,21 @@ export function choice<const T extends readonly [string, ...string[]]>(values: T
   });
 }
 
+/** One of the words that are in force; those that are to come are told apart from slips. */
+export function onlySoFar<const T extends readonly [string, ...string[]]>(
+  values: T,
+  later: readonly string[],
+) {
+  const wanted = values.map((value) => JSON.stringify(value)).join(' or ');
+  return z.string({ error: wanted }).transform((value, context): T[number] => {
+    if (values.includes(value)) return value;
+    const shown = JSON.stringify(value);
+    const got = later.includes(value) ? `${shown}, which is not supported by this version` : shown;
+    context.addIssue({ code: 'custom', message: wanted, params: { got } });
+    return z.NEVER;
+  });
+}
+
 const LONGEST_MS = 24 * 3_600_000;
 
 /** Milliseconds. Never 0: an operator who writes "0s" means "none" as often as "at once". */

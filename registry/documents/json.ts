@@ -19,10 +19,11 @@ export type Json =
  * The value of a JSON text; comments, trailing commas and a byte order mark are fine. Never throws.
  * Refuses what JSON.parse lets through and people trip over: a field given twice, and `__proto__`.
  */
-export function parseJson(text: string): Json {
+export function parseJson(text: string, longestBytes = LONGEST_BYTES): Json {
   const bytes = Buffer.byteLength(text);
-  if (bytes > LONGEST_BYTES) {
-    return refused('a document of at most 256 KiB', `${Math.ceil(bytes / 1024)} KiB`);
+  if (bytes > longestBytes) {
+    const wanted = `a document of at most ${longestBytes / 1024} KiB`;
+    return refused(wanted, `${Math.ceil(bytes / 1024)} KiB`);
   }
   const source = text.startsWith('\ufeff') ? text.slice(1) : text;
   // Before parseTree, which recurses and would overflow the stack.

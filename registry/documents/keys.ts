@@ -36,6 +36,11 @@ export function isName(text: string): boolean {
   return NAME_PATTERN.test(text);
 }
 
+/** `routes`, and `nodes` for `node-intents`. */
+export function folderOf(kind: NamedConfigKind): string {
+  return CONFIG_FOLDERS[kind];
+}
+
 /** What a key says about the document under it. */
 export type Key =
   | { readonly kind: ConfigKind | 'nodes' | 'status'; readonly name: string }

@@ -8,6 +8,7 @@ import {
   integer,
   meta,
   name,
+  onlySoFar,
   recordOf,
 } from './fields.ts';
 import type { MeshDocument, OutlierDetection, ServiceDocument, ServiceSettings } from './types.ts';
@@ -54,16 +55,7 @@ const SETTINGS = {
 };
 type SettingsInput = z.output<z.ZodObject<typeof SETTINGS>>;
 
-const LATER = [
-  'protocol',
-  'lb',
-  'check',
-  'circuitBreaker',
-  'limits',
-  'retryBudget',
-  'locality',
-  'failover',
-];
+const LATER = ['lb', 'check', 'circuitBreaker', 'limits', 'retryBudget', 'locality', 'failover'];
 
 function settings(input: SettingsInput): ServiceSettings {
   return given({
@@ -97,7 +89,12 @@ const SUBSETS_WANTED = 'an object of subsets such as {"v1": {"version": "1"}}';
 
 /** `config/services/<service>` */
 export const service = fields(
-  { ...SETTINGS, subsets: z.exactOptional(recordOf(name, subset, SUBSETS_WANTED)), ...COMMON },
+  {
+    ...SETTINGS,
+    protocol: z.exactOptional(onlySoFar(['auto', 'http'], ['http2', 'grpc', 'tcp'])),
+    subsets: z.exactOptional(recordOf(name, subset, SUBSETS_WANTED)),
+    ...COMMON,
+  },
   LATER,
 ).transform((input): Omit<ServiceDocument, 'name'> => ({
   ...settings(input),
@@ -117,9 +114,10 @@ export const mesh = fields(
     ),
     defaultIntention: z.exactOptional(choice(['allow', 'deny'])),
     defaults: z.exactOptional(fields(SETTINGS, LATER).transform(settings)),
+    mtls: z.exactOptional(onlySoFar(['strict'], ['permissive'])),
     ...COMMON,
   },
-  ['mtls'],
+  [],
 ).transform((input): MeshDocument => ({
   trustDomain: input.trustDomain ?? DEFAULT_MESH.trustDomain,
   defaultIntention: input.defaultIntention ?? DEFAULT_MESH.defaultIntention,

@@ -10,8 +10,6 @@ const POLL_MS = 100;
 const PROGRESS_MS = 5_000;
 /** Revisions kept for watches that lag behind; etcd's auto-compaction plays the same part. */
 const KEEP_REVISIONS = 10_000;
-/** Compaction runs once in so many revisions. */
-const COMPACT_EVERY = 1_000;
 /** Revisions handed to a watcher in one go. */
 const BATCH_REVISIONS = 500;
 const OPEN_ATTEMPTS = 50;
@@ -204,7 +202,8 @@ class EmbeddedStore implements Store {
   #afterWrite(): void {
     this.#use((db) => {
       const { revision, compacted } = db.meta();
-      if (revision - compacted > this.#keepRevisions + COMPACT_EVERY) {
+      // A tenth more, so that not every write compacts.
+      if (revision - compacted > this.#keepRevisions * 1.1) {
         db.compact(revision - this.#keepRevisions);
       }
     });

@@ -6,6 +6,7 @@ import { Host } from 'etcd3/lib/connection-pool.js';
 import type { Clock } from '#kit/clock.ts';
 import { EXIT, MeshError, messageOf } from '#kit/errors.ts';
 import type { Log } from '#kit/log.ts';
+import { systemRng } from '#kit/rng.ts';
 import {
   rejectionOf,
   reasonOf,
@@ -93,7 +94,7 @@ export class EtcdConnection {
     this.#lookedAt = clock.now();
     this.#hosts = endpoints.map((endpoint) => openHost(endpoint, material));
     // Spreads the gateways of a mesh over the members.
-    this.#preferred = Math.floor(Math.random() * endpoints.length);
+    this.#preferred = Math.floor(systemRng() * endpoints.length);
   }
 
   /** Reads the certificate files; connects at the first call. @throws MeshError `store_config` */

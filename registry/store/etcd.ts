@@ -63,7 +63,11 @@ export interface EtcdOptions extends TlsFiles {
 export async function openEtcdStore(options: EtcdOptions): Promise<Store> {
   const { log, clock = systemClock } = options;
   const endpoints = options.endpoints.map(checkEndpoint);
-  if (endpoints.length === 0) throw configError('registry.etcd.endpoints: wanted at least one URL');
+  if (endpoints.length === 0) {
+    throw configError(
+      'registry.etcd.endpoints: wanted at least one URL such as "https://10.0.0.10:2379"; got none',
+    );
+  }
   if (new Set(endpoints.map((endpoint) => new URL(endpoint).protocol)).size > 1) {
     throw configError('registry.etcd.endpoints: wanted all of them with https, or all with http');
   }

@@ -119,6 +119,7 @@ function better(
 
 function hasSame(known: HostRoutes, routes: readonly CompiledRoute[]): boolean {
   if (known.routes.length !== routes.length) return false;
+  if (routes.length === 1) return known.routes[0] === routes[0];
   const now = new Set(routes);
   return known.routes.every((route) => now.has(route));
 }

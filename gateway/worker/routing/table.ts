@@ -22,7 +22,8 @@ export const EGRESS = '';
  * longest prefix > regex, then more conditions, then name.
  */
 export class RouteTable {
-  readonly #compiled = new Map<RouteDocument, CompiledRoute>();
+  /** By name, disabled ones too. */
+  readonly #compiled = new Map<string, CompiledRoute>();
   readonly #scopes = new Map<string, HostIndex>();
 
   constructor(documents: Iterable<RouteDocument>, previous: RouteTable | undefined) {
@@ -30,8 +31,9 @@ export class RouteTable {
     const knownScopes = previous === undefined ? undefined : previous.#scopes;
     const scopes = new Map<string, Map<string, CompiledRoute[]>>();
     for (const document of documents) {
-      const route = knownRoutes?.get(document) ?? compileRoute(document);
-      this.#compiled.set(document, route);
+      const known = knownRoutes?.get(document.name);
+      const route = known?.document === document ? known : compileRoute(document);
+      this.#compiled.set(document.name, route);
       if (document.enabled) place(scopes, route);
     }
     for (const [scope, hosts] of scopes) {
@@ -67,7 +69,7 @@ export class RouteTable {
   /** Disabled routes always; those of other scopes only when nothing else took the request. */
   #outOfForce(scope: string, host: string, isTaken: boolean): readonly Considered[] {
     const seen: Considered[] = [];
-    for (const document of this.#compiled.keys()) {
+    for (const { document } of this.#compiled.values()) {
       if (!document.hosts.some((pattern) => covers(pattern, host))) continue;
       if (!document.enabled) {
         seen.push({ route: document.name, matched: false, why: 'it is disabled' });
@@ -91,12 +93,12 @@ function place(scopes: Map<string, Map<string, CompiledRoute[]>>, route: Compile
   for (const scope of scopesOf(route.document)) {
     let hosts = scopes.get(scope);
     if (hosts === undefined) scopes.set(scope, (hosts = new Map<string, CompiledRoute[]>()));
-    // One route may name a host twice: as `orders` and as `orders.mesh`.
-    const patterns = new Set(route.document.hosts.map((host) => patternIn(scope, host)));
-    for (const pattern of patterns) {
+    for (const host of route.document.hosts) {
+      const pattern = patternIn(scope, host);
       const list = hosts.get(pattern);
       if (list === undefined) hosts.set(pattern, [route]);
-      else list.push(route);
+      // One route may name a host twice: as `orders` and as `orders.mesh`.
+      else if (list.at(-1) !== route) list.push(route);
     }
   }
 }

@@ -43,24 +43,24 @@ function typedOf(key: string, fields: Record<string, unknown>): TypedDocument {
   const document = { name, ...fields };
   switch (kind) {
     case 'routes':
-      return typed(kind, {
+      return typedAs(kind, {
         ...document,
         to: [{ service: fields['to'], subset: fields['subset'] }],
       });
     case 'services':
-      return typed(kind, { ...document, subsets: fields['subsets'] ?? {} });
+      return typedAs(kind, { ...document, subsets: fields['subsets'] ?? {} });
     case 'gateways':
-      return typed(kind, {
+      return typedAs(kind, {
         ...document,
         listeners: [{ certificates: fields['certificates'] ?? [] }],
       });
     case 'instances':
-      return typed(kind, { node: parts[1], service: parts[3], id: parts[4], ...fields });
+      return typedAs(kind, { node: parts[1], service: parts[3], id: parts[4], ...fields });
     default:
-      return typed(kind, document);
+      return typedAs(kind, document);
   }
 }
 
-function typed(kind: string, document: object): TypedDocument {
+function typedAs(kind: string, document: object): TypedDocument {
   return { kind, document } as unknown as TypedDocument;
 }

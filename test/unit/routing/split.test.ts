@@ -52,7 +52,7 @@ describe('pickDestination', () => {
         const expected = (100_000 * weight) / split.totalWeight;
         return sum + (counts[i]! - expected) ** 2 / expected;
       }, 0);
-      assert.ok(chiSquare < CRITICAL[weights.length - 1]!, `${counts}: χ² ${chiSquare}`);
+      assert.ok(chiSquare < CRITICAL[weights.length - 1]!, `${counts.join(' ')}: χ² ${chiSquare}`);
     });
   }
 });

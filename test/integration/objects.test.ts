@@ -1,0 +1,317 @@
+import assert from 'node:assert/strict';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { afterEach, beforeEach, describe, it } from 'node:test';
+import { createLog } from '#kit/log.ts';
+import {
+  runApply,
+  runDelete,
+  runDiff,
+  runGet,
+  runLint,
+} from '../../gateway/cli/objects-commands.ts';
+import { apply } from '../../gateway/cli/objects.ts';
+import { openEmbeddedStore } from '../../registry/store/embedded.ts';
+import type { Store } from '../../registry/store/store.ts';
+
+let folder: string;
+let store: Store;
+let lines: string[];
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'gatemesh-objects-'));
+  lines = [];
+  const file = join(folder, 'registry.db');
+  await write('gateway.yaml', `node: vm-a\ndataDir: ${folder}\nregistry: { embedded: {} }\n`);
+  store = await openEmbeddedStore({ file, log: createLog({ level: 'silent' }) });
+});
+
+afterEach(async () => {
+  await store.close();
+  await rm(folder, { recursive: true, force: true });
+});
+
+async function write(name: string, text: string): Promise<string> {
+  const file = join(folder, name);
+  await mkdir(dirname(file), { recursive: true });
+  await writeFile(file, text);
+  return file;
+}
+
+type Run = typeof runGet;
+
+async function run(command: Run, ...argv: string[]) {
+  lines = [];
+  const env = { GATEMESH_CONFIG: join(folder, 'gateway.yaml') };
+  return command(argv, { out: (line) => lines.push(line), env });
+}
+
+async function applyAll(): Promise<void> {
+  await write('all/services/orders.json', '{"subsets":{"v1":{"version":"1"}}} // by hand');
+  await write('all/routes/orders.json', '{"host":"orders.mesh","to":"orders@v1",}');
+  await write('all/mesh.json', '{}');
+  assert.equal(await run(runApply, '-f', join(folder, 'all')), 0);
+}
+
+describe('gatemesh apply', () => {
+  it('writes a directory in one revision, in canonical form', async () => {
+    await applyAll();
+    assert.deepEqual(lines, [
+      'config/mesh created',
+      'config/routes/orders created',
+      'config/services/orders created',
+      'revision 2',
+    ]);
+    const entry = await store.get('config/routes/orders');
+    assert.equal(entry?.value, '{\n  "host": "orders.mesh",\n  "to": "orders@v1"\n}\n');
+    assert.equal((await store.get('config/mesh'))?.modRevision, entry.modRevision);
+  });
+
+  it('leaves alone what is the same', async () => {
+    await applyAll();
+    const file = await write('all/routes/orders.json', '{"to":"orders","host":"orders.mesh"}');
+    assert.equal(await run(runApply, '-f', join(folder, 'all'), '--json'), 0);
+    assert.deepEqual(JSON.parse(lines.join('\n')), {
+      revision: 3,
+      objects: [
+        { key: 'config/mesh', change: 'unchanged' },
+        { key: 'config/routes/orders', change: 'changed' },
+        { key: 'config/services/orders', change: 'unchanged' },
+      ],
+    });
+    assert.equal(await run(runApply, '-f', file), 0);
+    assert.deepEqual(lines, ['config/routes/orders unchanged', 'revision 3']);
+  });
+
+  it('writes nothing when anything is wrong, and lists all of it', async () => {
+    const bad = await write('routes/bad.json', '{"host":"a","to":"web","timeot":"1s"}');
+    const text = await write('routes/text.json', "{'host':'a'}");
+    const good = await write('services/web.json', '{}');
+    await assert.rejects(run(runApply, '-f', bad, '-f', text, '-f', good), (error: Error) => {
+      assert.equal((error as Error & { exitCode: number }).exitCode, 64);
+      const [head, first, second, ...rest] = error.message.split('\n');
+      assert.equal(head, '2 problems; nothing is written:');
+      assert.match(
+        first!,
+        /bad\.json: config\/routes\/bad: \$\.timeot: .*Did you mean "timeout"\?$/,
+      );
+      assert.match(second!, /text\.json: config\/routes\/text: \$: wanted double quotes/);
+      assert.deepEqual(rest, []);
+      return true;
+    });
+    assert.deepEqual((await store.range('')).entries, []);
+  });
+
+  it('refuses references to nothing, in the files and in the registry', async () => {
+    const route = await write('routes/r.json', '{"host":"a","to":"oders"}');
+    await applyAll();
+    await assert.rejects(run(runApply, '-f', route), {
+      code: 'objects_invalid',
+      message: `a problem; nothing is written:\n  ${route}: config/routes/r: $.to[0].service: wanted the name of a service that exists; got "oders". Did you mean "orders"?`,
+    });
+    const service = await write('services/orders.json', '{"subsets":{"v2":{"version":"2"}}}');
+    await assert.rejects(run(runApply, '-f', service), {
+      message:
+        'a problem; nothing is written:\n  registry: config/routes/orders: $.to[0].subset: wanted the name of a subset of orders that exists; got "v1". Did you mean "v2"?',
+    });
+  });
+
+  it('does not overwrite what somebody else changed meanwhile', async () => {
+    await applyAll();
+    const files = [
+      await write('services/orders.json', '{"timeout":"3s","subsets":{"v1":{"a":"b"}}}'),
+    ];
+    const raced: Store = {
+      ...store,
+      name: store.name,
+      range: (prefix) => store.range(prefix),
+      txn: async (txn) => {
+        await store.put('config/services/orders', '{"subsets":{"v1":{"version":"9"}}}');
+        return store.txn(txn);
+      },
+    };
+    await assert.rejects(
+      apply({ files, json: false }, raced, () => undefined),
+      {
+        code: 'conflict',
+        message:
+          'somebody changed config/services/orders meanwhile; nothing is written. Run it again',
+      },
+    );
+  });
+
+  it('wants to know which object a file is', async () => {
+    const file = await write('thing.json', '{"host":"a"}');
+    await assert.rejects(run(runApply, '-f', file), {
+      code: 'objects_invalid',
+      message: /thing\.json: \$: wanted a name that says which object this is\./,
+    });
+  });
+});
+
+describe('gatemesh get', () => {
+  it('lists, prints one, and prints what apply takes back', async () => {
+    await applyAll();
+    await run(runGet);
+    assert.deepEqual(lines, [
+      'config/mesh             revision 2',
+      'config/routes/orders    revision 2',
+      'config/services/orders  revision 2',
+    ]);
+    await run(runGet, 'route', 'orders');
+    assert.deepEqual(lines, ['{\n  "host": "orders.mesh",\n  "to": "orders@v1"\n}']);
+
+    await run(runGet, '--json');
+    const backup = await write('backup.json', lines.join('\n'));
+    for (const { key } of (await store.range('config/')).entries) await store.delete(key);
+    await run(runGet);
+    assert.deepEqual(lines, ['nothing under config/']);
+    assert.equal(await run(runApply, '-f', backup), 0);
+    assert.equal((await store.range('config/')).entries.length, 3);
+  });
+
+  it('shows a broken text as it stands', async () => {
+    await store.put('config/routes/bad', '{oops');
+    await run(runGet, 'routes', 'bad');
+    assert.deepEqual(lines, ['{oops']);
+  });
+
+  const refused: readonly [name: string, argv: readonly string[], message: RegExp][] = [
+    [
+      'a kind that is none',
+      ['rotues'],
+      /^gatemesh get: unknown kind "rotues"\. Did you mean "routes"\?\nusage: /,
+    ],
+    [
+      'a name that is none',
+      ['routes', 'A/b'],
+      /^gatemesh get: wanted a name of at most 63 .*; got "A\/b"\n/,
+    ],
+    [
+      'a word too many',
+      ['routes', 'a', 'b'],
+      /^gatemesh get: wanted \[KIND \[NAME\]\]; got "routes" "a" "b"\n/,
+    ],
+    [
+      'a flag that is none',
+      ['--jsno'],
+      /^gatemesh get: unknown flag "--jsno"\. Did you mean "--json"\?\n/,
+    ],
+  ];
+  for (const [name, argv, message] of refused) {
+    it(`refuses ${name}`, () =>
+      assert.rejects(run(runGet, ...argv), { code: 'usage', exitCode: 64, message }));
+  }
+
+  it('says what is not there, and what may have been meant', async () => {
+    await applyAll();
+    await assert.rejects(run(runGet, 'routes', 'order'), {
+      code: 'not_found',
+      exitCode: 1,
+      message:
+        'there is no config/routes/order in the registry. Did you mean "config/routes/orders"?',
+    });
+  });
+});
+
+describe('gatemesh delete', () => {
+  it('keeps what is pointed at, unless forced', async () => {
+    await applyAll();
+    await assert.rejects(run(runDelete, 'services', 'orders'), {
+      code: 'still_used',
+      message:
+        'config/services/orders is pointed at (--force deletes it all the same):\n  registry: config/routes/orders: $.to[0].service: wanted the name of a service that exists (there is none); got "orders"',
+    });
+    assert.equal(await run(runDelete, 'services', 'orders', '--force'), 0);
+    assert.deepEqual(lines, ['config/services/orders deleted\nrevision 3']);
+    assert.equal(await run(runDelete, 'mesh'), 0);
+    await assert.rejects(run(runDelete, 'mesh'), { code: 'not_found' });
+  });
+});
+
+describe('gatemesh diff', () => {
+  it('shows lines, and exits 1 when there is a difference', async () => {
+    await applyAll();
+    assert.equal(await run(runDiff, '-f', join(folder, 'all')), 0);
+    assert.deepEqual(lines, []);
+    await write('all/routes/orders.json', '{"host":"orders.mesh","to":"orders"}');
+    assert.equal(await run(runDiff, '-f', join(folder, 'all')), 1);
+    assert.deepEqual(lines, [
+      'config/routes/orders changed',
+      '    {',
+      '      "host": "orders.mesh",',
+      '  -   "to": "orders@v1"',
+      '  +   "to": "orders"',
+      '    }',
+    ]);
+  });
+});
+
+describe('gatemesh lint', () => {
+  it('lists every problem of every key', async () => {
+    await applyAll();
+    assert.equal(await run(runLint), 0);
+    assert.deepEqual(lines, ['3 keys, no problem']);
+    await store.put('config/routes/bad', '{"host":"a","to":"order"}');
+    await store.put('config/rotues/x', '{}');
+    await store.put('status/vm-a', '[]');
+    assert.equal(await run(runLint, '--json'), 1);
+    const report = JSON.parse(lines.join('\n')) as {
+      checked: number;
+      problems: { key: string; hint?: string }[];
+    };
+    assert.equal(report.checked, 6);
+    assert.deepEqual(
+      report.problems.map(({ key, hint }) => [key, hint]),
+      [
+        ['config/rotues/x', 'config/routes/x'],
+        ['status/vm-a', undefined],
+        ['config/routes/bad', 'orders'],
+      ],
+    );
+  });
+
+  it('checks files without a registry, as far as they decide', async () => {
+    await write('gateway.yaml', 'nonsense: true\n');
+    await write('dir/services/orders.json', '{"subsets":{"v1":{"version":"1"}}}');
+    await write(
+      'dir/routes/a.json',
+      '{"host":"a","gateways":["public"],"to":["orders@v1","elsewhere@v7"]}',
+    );
+    assert.equal(await run(runLint, join(folder, 'dir')), 0);
+    assert.deepEqual(lines, ['2 objects, no problem']);
+    const file = await write('dir/routes/b.json', '{"host":"a","to":"orders@v2"}');
+    assert.equal(await run(runLint, join(folder, 'dir')), 1);
+    assert.deepEqual(lines, [
+      `${file}: config/routes/b: $.to[0].subset: wanted the name of a subset of orders that exists; got "v2". Did you mean "v1"?`,
+      '3 objects, 1 problem',
+    ]);
+  });
+});
+
+describe('every command', () => {
+  const commands = [runGet, runApply, runDelete, runDiff, runLint];
+  it('has --help', async () => {
+    for (const command of commands) {
+      assert.equal(await run(command, '--help'), 0);
+      assert.match(lines[0]!, /^usage: gatemesh /);
+    }
+  });
+
+  it('says when the configuration that names the registry is not there', async () => {
+    await rm(join(folder, 'gateway.yaml'));
+    await assert.rejects(run(runGet), {
+      code: 'config_unreadable',
+      exitCode: 64,
+      message: /there is no such file; name it with --config FILE$/,
+    });
+  });
+
+  it('says when etcd cannot be reached', async () => {
+    await assert.rejects(run(runGet, '--etcd', 'http://127.0.0.1:1'), {
+      code: 'store_unreachable',
+      exitCode: 69,
+    });
+  });
+});
