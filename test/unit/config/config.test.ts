@@ -123,7 +123,10 @@ describe('parseGatewayConfig', () => {
         advertise: { host: '127.0.0.1', port: 15_443 },
       },
       egress: { listen: { host: '127.0.0.1', port: 15_001 }, listeners: [] },
-      admin: { listen: { host: '127.0.0.1', port: 15_000 }, socket: '/var/lib/gatemesh/admin.sock' },
+      admin: {
+        listen: { host: '127.0.0.1', port: 15_000 },
+        socket: '/var/lib/gatemesh/admin.sock',
+      },
       services: [],
       accessLog: true,
     });
