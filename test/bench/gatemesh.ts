@@ -2,7 +2,6 @@ import { execFile } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { startEtcd, type TestEtcd } from '../support/etcd.ts';
 import { eventually } from '../support/eventually.ts';
 import { freePorts, type Bed } from './bed.ts';
 import type { PeerCertificates } from './certificates.ts';
@@ -24,11 +23,6 @@ export interface GatemeshSubjects {
   readonly pair: Subject;
 }
 
-export interface Gatemesh {
-  readonly subjects: GatemeshSubjects;
-  stop(): Promise<void>;
-}
-
 interface Node {
   readonly name: string;
   readonly service: string;
@@ -45,24 +39,10 @@ export async function startGatemesh(
   bed: Bed,
   origin: number,
   { b: certificate }: PeerCertificates,
-): Promise<Gatemesh> {
-  const etcd = await startEtcd();
-  try {
-    return { subjects: await startMesh(bed, etcd, origin, certificate), stop: () => etcd.stop() };
-  } catch (error) {
-    await etcd.stop();
-    throw error;
-  }
-}
-
-async function startMesh(
-  bed: Bed,
-  etcd: TestEtcd,
-  origin: number,
-  certificate: string,
 ): Promise<GatemeshSubjects> {
+  const etcd = await startEtcd(bed);
   const [http, https] = await freePorts(2);
-  await putConfig(etcd.url, {
+  await putConfig(etcd, {
     'gateways/public': {
       listeners: [
         { port: http, address: '127.0.0.1', protocol: 'http' },
@@ -101,6 +81,25 @@ async function startMesh(
   return subjects;
 }
 
+/** Gives its address. */
+async function startEtcd(bed: Bed): Promise<string> {
+  const [port, peerPort] = await freePorts(2);
+  const url = `http://127.0.0.1:${port}`;
+  const peerUrl = `http://127.0.0.1:${peerPort}`;
+  const command = [
+    ...['etcd', '--name', 'bench', '--data-dir', join(bed.folder, 'etcd'), '--unsafe-no-fsync'],
+    ...['--listen-client-urls', url, '--advertise-client-urls', url],
+    ...['--listen-peer-urls', peerUrl, '--initial-advertise-peer-urls', peerUrl],
+    ...['--initial-cluster', `bench=${peerUrl}`],
+  ];
+  await bed.start('etcd', bed.cores.load, command, port);
+  await eventually(async () => {
+    const { health } = (await (await fetch(`${url}/health`)).json()) as { readonly health: string };
+    if (health !== 'true') throw new Error('etcd has no leader');
+  }, READY_MS);
+  return url;
+}
+
 interface Ca {
   readonly url: string;
   readonly fingerprint: string;
@@ -127,7 +126,7 @@ async function startCa(bed: Bed): Promise<Ca> {
 
 async function startGateway(
   bed: Bed,
-  etcd: TestEtcd,
+  etcd: string,
   ca: Ca,
   origin: number,
   name: string,
@@ -141,7 +140,7 @@ async function startGateway(
     node: name,
     dataDir: join(bed.folder, name, 'data'),
     accessLog: false,
-    registry: { etcd: { endpoints: etcd.endpoints, prefix: PREFIX } },
+    registry: { etcd: { endpoints: [etcd], prefix: PREFIX } },
     identity: { ca: ca.url, caFingerprint: ca.fingerprint, tokenFile },
     mesh: { listen: `127.0.0.1:${mesh}`, advertise: `127.0.0.1:${mesh}` },
     egress: { listen: `127.0.0.1:${egress}` },

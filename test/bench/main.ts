@@ -6,7 +6,7 @@ import { nearest } from '#kit/nearest.ts';
 import { Bed, chooseCores } from './bed.ts';
 import { makeCertificates } from './certificates.ts';
 import { startFastify } from './fastify.ts';
-import { startGatemesh, type Gatemesh } from './gatemesh.ts';
+import { startGatemesh, type GatemeshSubjects } from './gatemesh.ts';
 import { startHaproxy } from './haproxy.ts';
 import { Comparison } from './comparison.ts';
 import { MEASURES, REST, type Peers } from './measures.ts';
@@ -94,7 +94,6 @@ async function bench({ only, rounds, seconds, json }: Options): Promise<number> 
       process.exit(signal === 'SIGINT' ? 130 : 143);
     });
   }
-  let gatemesh: Gatemesh | undefined;
   try {
     const certificates = makeCertificates(bed);
     const origin = await startOrigin(bed);
@@ -103,14 +102,15 @@ async function bench({ only, rounds, seconds, json }: Options): Promise<number> 
       haproxy: await startHaproxy(bed, origin, certificates),
       fastify: await startFastify(bed, origin),
     };
+    let gatemesh: GatemeshSubjects | undefined;
     try {
       gatemesh = await startGatemesh(bed, origin, certificates);
     } catch (error) {
       console.log(`gatemesh did not start, so only the peers are measured: ${messageOf(error)}\n`);
     }
-    const restMb = gatemesh === undefined ? undefined : REST.value(gatemesh.subjects);
+    const restMb = gatemesh === undefined ? undefined : REST.value(gatemesh);
     const chosen = MEASURES.filter(({ name }) => only.includes(name));
-    const comparisons = chosen.map((one) => new Comparison(one, peers, gatemesh?.subjects));
+    const comparisons = chosen.map((one) => new Comparison(one, peers, gatemesh));
     for (let round = 0; round < rounds; round++) {
       for (const comparison of comparisons) await comparison.run(round, bed.cores.load, seconds);
     }
@@ -118,14 +118,15 @@ async function bench({ only, rounds, seconds, json }: Options): Promise<number> 
     const rows = comparisons.flatMap((comparison) => comparison.rows());
     if (only.includes(REST.name)) rows.push(restRow(restMb));
     console.log(`${cpus()[0]?.model ?? arch()}, ${rounds} rounds of ${seconds} s, medians\n`);
-    printFigures(figures);
-    console.log();
+    if (figures.length > 0) {
+      printFigures(figures);
+      console.log();
+    }
     printRows(rows);
     if (json !== undefined) writeFileSync(json, document(rows, figures, rounds, seconds));
     return rows.some(({ verdict }) => verdict === 'not measured') ? EXIT.failed : EXIT.done;
   } finally {
     await bed.close();
-    await gatemesh?.stop();
   }
 }
 
