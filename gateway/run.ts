@@ -86,13 +86,15 @@ async function serve(file: string): Promise<ExitCode> {
   if (config.logLevel !== undefined) process.env['GATEMESH_LOG_LEVEL'] = config.logLevel;
   const log = createLog();
 
+  // From here on, so that a stop during the start still drains and deregisters; a second one ends the start at once.
+  const stopped = stopSignal();
   const gateway = await startGateway(file, config, log);
   // A fault in one corner of the supervisor is no reason to end the traffic that its workers carry.
   process.on('uncaughtException', (error) => {
     log.fatal({ err: error }, 'unexpected error; the gateway keeps running, please report this');
   });
   process.on('SIGHUP', () => void reload(file, gateway, log));
-  await stopSignal();
+  await stopped;
   log.info('stopping: draining, then deregistering');
   process.once('SIGTERM', () => endNow(gateway, log));
   process.once('SIGINT', () => endNow(gateway, log));
