@@ -1,4 +1,4 @@
-import { access, constants } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { EXIT, MeshError, messageOf, type ExitCode } from '#kit/errors.ts';
 import { parseFlags, usageError } from '#kit/flags.ts';
@@ -70,7 +70,7 @@ async function fileProblems({ registry, identity }: GatewayConfig): Promise<stri
   }
   for (const [field, file] of Object.entries(identity?.files ?? {})) {
     try {
-      await access(file, constants.R_OK);
+      await readFile(file);
     } catch (error) {
       problems.push(`identity.${field}: wanted a file this user can read; ${messageOf(error)}`);
     }
