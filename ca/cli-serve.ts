@@ -10,21 +10,12 @@ import { openEtcdStore } from '../registry/store/etcd.ts';
 import type { Store } from '../registry/store/store.ts';
 import { Authority } from './authority.ts';
 import { durationFlag, noWords, readPassphrase, required } from './cli-flags.ts';
+import { DEFAULT_LISTEN, DEFAULT_PREFIX, SERVE_USAGE } from './cli-usage.ts';
 import { FILES, readAuthority } from './directory.ts';
 import { startLocalSocket } from './local-socket.ts';
 import { DEFAULT_LEAF_TTL_MS, MAX_LEAF_TTL_MS, MIN_LEAF_TTL_MS } from './policy.ts';
 import { publishAuthority } from './publish.ts';
 import { startCaServer } from './server.ts';
-
-const DEFAULT_LISTEN = '0.0.0.0:15444';
-const DEFAULT_PREFIX = '/gatemesh/v1';
-
-export const SERVE_USAGE = `gatemesh ca serve --dir DIR [--listen 0.0.0.0:15444] [REGISTRY] [--leaf-ttl 24h] [--socket PATH] [--passphrase-file FILE]
-  Answers gateways over HTTPS, and operators on the Unix socket PATH (default DIR/admin.sock).
-  --leaf-ttl   life of the certificates it signs; gateways renew at half of it
-  REGISTRY     where tokens and enrolments are kept; one CA alone needs none and keeps them in DIR/registry.db
-    --etcd URL[,URL] [--prefix ${DEFAULT_PREFIX}] [--etcd-ca FILE] [--etcd-cert FILE --etcd-key FILE]
-    --embedded FILE`;
 
 const OPTIONS = {
   dir: { type: 'string' },

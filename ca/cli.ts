@@ -12,28 +12,13 @@ import {
   required,
   socketPath,
 } from './cli-flags.ts';
-import { runServe, SERVE_USAGE } from './cli-serve.ts';
+import { INIT_USAGE, SERVE_USAGE, SIGN_USAGE, STATUS_USAGE, TOKEN_USAGE } from './cli-usage.ts';
 import { FILES, initAuthority, readAuthority, type AuthorityCertificate } from './directory.ts';
 import { parseIdentity } from './identity.ts';
 import type { IssuedCertificate } from './issue.ts';
 import { countIssued } from './ledger.ts';
 import { postLocal } from './local-client.ts';
 import { DEFAULT_TOKEN_TTL_MS } from './policy.ts';
-
-const INIT_USAGE = `gatemesh ca init --dir DIR [--trust-domain mesh.internal] [--passphrase-file FILE]
-  Makes a root and an issuer in DIR, which must not exist yet, and prints the root's fingerprint.
-  --passphrase-file   encrypts both keys with the first line of FILE; without it they are plain, mode 0600`;
-const SIGN_USAGE = `gatemesh ca sign --identity ID --dir DIR|--socket PATH [--csr FILE|-] [--ttl 24h]
-  Sends a certificate request to the CA running on this machine; prints the certificate and its issuer (PEM).
-  --identity   svc/web, node/vm-a, edge/public, or a whole SPIFFE id
-  --csr        the request (PEM); default -, standard input
-  --dir        the CA's folder, whose admin.sock is used; --socket names another one`;
-const TOKEN_USAGE = `gatemesh ca token --node NAME --dir DIR|--socket PATH [--services web,orders] [--gateway NAME] [--ttl 10m]
-  Prints a token with which one machine joins, once.
-  --services   the services this machine may be; --service NAME may be repeated instead
-  --gateway    the edge gateway it may run`;
-const STATUS_USAGE = `gatemesh ca status --dir DIR [--json]
-  Prints roots, issuers, when they end, and how many certificates were issued.`;
 
 const USAGE: Readonly<Record<string, string>> = {
   init: INIT_USAGE,
@@ -71,7 +56,8 @@ export async function runCa(argv: readonly string[]): Promise<ExitCode> {
     case 'init':
       return runInit(rest);
     case 'serve':
-      return runServe(rest);
+      // Imported only when asked for: the other commands need neither the server nor etcd's client.
+      return (await import('./cli-serve.ts')).runServe(rest);
     case 'sign':
       return runSign(rest);
     case 'token':

@@ -1,4 +1,4 @@
-import { mkdir, readFile } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -18,8 +18,10 @@ import { openEmbeddedStore } from '../registry/store/embedded.ts';
 import { openEtcdStore } from '../registry/store/etcd.ts';
 import type { Store } from '../registry/store/store.ts';
 import { RegistryView } from '../registry/view.ts';
-import { startAdmin } from './admin/server.ts';
+import { startAdmin, type Admin } from './admin/server.ts';
+import type { AdminSource } from './admin/source.ts';
 import type { GatewayConfig, RegistryConfig } from './config.ts';
+import type { WorkerSettings } from './ipc.ts';
 import { adminSource } from './supervisor/admin-source.ts';
 import { prepareDataDir } from './supervisor/data-dir.ts';
 import { EdgeListeners } from './supervisor/edge-listeners.ts';
@@ -45,9 +47,6 @@ const CLOSE_MS = 5_000;
 
 export interface RunningGateway {
   readonly supervisor: Supervisor;
-  /** Where the admin API listens. */
-  readonly admin: Address;
-  readonly listeners: readonly OwnListener[];
   /** Drains, deregisters and ends every process of it. Never rejects. */
   stop(): Promise<void>;
   /** Ends the workers at once; nothing is deregistered. */
@@ -67,123 +66,156 @@ export async function startGateway(
   log: Log,
 ): Promise<RunningGateway> {
   await using started = new AsyncDisposableStack();
-  const version = packageVersion();
 
   // From disk: tables and certificates of the last run.
   await prepareDataDir(config.dataDir);
   const lastGood = await loadSnapshot(config.dataDir, log);
   const store = started.adopt(await openStore(config.registry, log), (opened) => opened.close());
   const trustDomain = await findTrustDomain(lastGood, store, log);
+  // Before anybody is asked for a certificate: a port in use must not cost a token.
+  const listeners = await bindOwnListeners(config, file);
+  started.defer(() => closeAll(listeners));
   const identity = await openIdentity(config, trustDomain, store, log, started);
   identity.setWanted(wantedIdentities(config, trustDomain));
   await identity.start();
   started.defer(() => identity.stop());
 
-  // Sockets, then the parts that fill and serve them. Nothing is connected yet.
-  const listeners = await bindOwnListeners(config, file);
-  const closeSockets = (): void => {
-    for (const { socket } of listeners) socket.close();
-    edge.close();
-  };
-  const view = new RegistryView({
-    ...{ store, clock, rng, log, parse: parseDocument, checkReferences, classify },
-    ...(lastGood === undefined ? {} : { lastGood }),
-  });
-  const workers = new Workers({
-    count: config.workers,
-    workerFile: WORKER_FILE,
-    settings: () => ({
-      node: config.node,
-      zone: config.zone,
-      trustDomain,
-      nodeIdentity: formatIdentity({ trustDomain, kind: 'node', name: config.node }),
-      gateway: config.gateway,
-      accessLog: config.accessLog,
-      adminAddress: formatAddress(admin.address),
-    }),
-    tables: () => {
-      const { revision, documents } = view.state;
-      return { revision, reset: true, put: [...documents], deleted: [] };
-    },
-    onApplied: () => supervisor.onApplied(),
-    ...{ clock, rng, log },
-  });
-  const edge = new EdgeListeners({ host: workers, bind: bindListener, log });
-  started.defer(closeSockets);
-  const advertise = config.mesh.advertise ?? listeners[0]!.socket.address;
-  const registrar = new Registrar({
-    ...{ store, clock, rng, log, nodeKey: nodeKey(config.node) },
-    address: formatAddress(advertise),
-  });
-  const supervisor = new Supervisor({
-    ...{ config, version, advertise, trustDomain, workers, edge, view, identity },
-    ...{ keys: registrar, clock, rng, log },
-  });
-
-  const { socket } = config.admin;
-  await mkdir(dirname(socket), { recursive: true, mode: 0o750 }).catch(() => {
-    // What is wrong with it is said by `startAdmin`, which needs the folder.
-  });
-  const admin = await startAdmin(
-    adminSource({
-      ...{ supervisor, workers, view, identity, edge, listeners, trustDomain, version, clock },
-      registryName: store.name,
-      etcdCertPem: await etcdCertificate(config.registry),
-    }),
-    { listen: config.admin.listen, socket, log },
-  );
+  const parts = connectParts({ config, lastGood, store, trustDomain, listeners, identity, log });
+  const { supervisor, view, workers, edge, registrar, snapshots } = parts;
+  const admin = await openAdmin(config, parts.adminSource, log);
   started.defer(() => admin.close());
+
   // The snapshot's tables are in force when `view.start` returns; the workers start with them.
   supervisor.start();
   started.defer(() => supervisor.stop());
   view.start();
   started.defer(() => view.stop());
-  workers.start();
+  workers.start(settingsOf(config, trustDomain, admin.address));
   started.defer(() => workers.kill());
+  started.defer(() => edge.close());
   for (const { spec, socket } of listeners) workers.listen(spec, socket);
   await allListening(workers, listeners);
 
   // Others may know of this node only now that it answers.
   supervisor.register();
   started.defer(() => registrar.stop({ revoke: true }));
-  const snapshots = new SnapshotKeeper({
-    ...{ folder: config.dataDir, clock, log },
-    content: () => view.snapshot,
-  });
-  started.defer(() => snapshots.stop());
   started.defer(view.onChange(() => snapshots.changed()));
+  started.defer(() => snapshots.stop());
+  const { source } = view.state;
+  log.info({ node: config.node, admin: formatAddress(admin.address), source }, 'gateway is up');
 
-  log.info(
-    {
-      node: config.node,
-      mesh: formatAddress(advertise),
-      admin: formatAddress(admin.address),
-      source: view.state.source,
-      version,
-    },
-    'gateway is up',
-  );
-
-  const all = started.move();
+  const rest = started.move();
   return {
     supervisor,
-    admin: admin.address,
-    listeners,
+    kill: () => workers.kill(),
     stop: async () => {
       supervisor.drain();
       const isKnown = config.services.length > 0 && registrar.state.connected;
       if (isKnown) await delay(PROPAGATION_MS);
       const drained = workers.drain(DRAIN_GRACE_MS);
       // Or the kernel would take connections that nobody answers.
-      closeSockets();
+      closeAll(listeners);
+      edge.close();
       await drained;
-      const closed = all.disposeAsync().catch((error: unknown) => {
+      const closed = rest.disposeAsync().catch((error: unknown) => {
         log.error({ err: error }, 'while stopping');
       });
       await Promise.race([closed, delay(CLOSE_MS)]);
     },
-    kill: () => workers.kill(),
   };
+}
+
+interface PartsNeeded {
+  readonly config: GatewayConfig;
+  readonly lastGood: SnapshotContent | undefined;
+  readonly store: Store;
+  readonly trustDomain: string;
+  readonly listeners: readonly OwnListener[];
+  readonly identity: IdentitySource;
+  readonly log: Log;
+}
+
+/** Makes the parts and tells each of those it talks to. Nothing runs yet. */
+function connectParts(needed: PartsNeeded) {
+  const { config, lastGood, store, trustDomain, listeners, identity, log } = needed;
+  const version = packageVersion();
+  const shared = { clock, rng, log };
+  const rules = { parse: parseDocument, checkReferences, classify };
+  const view = new RegistryView({
+    ...shared,
+    ...rules,
+    store,
+    ...(lastGood === undefined ? {} : { lastGood }),
+  });
+  const workers = new Workers({
+    ...shared,
+    count: config.workers,
+    workerFile: WORKER_FILE,
+    tables: () => {
+      const { revision, documents } = view.state;
+      return { revision, reset: true, put: [...documents], deleted: [] };
+    },
+    onApplied: () => supervisor.onApplied(),
+  });
+  const edge = new EdgeListeners({ host: workers, bind: bindListener, log });
+  const advertise = config.mesh.advertise ?? listeners[0]!.socket.address;
+  const registrar = new Registrar({
+    ...shared,
+    store,
+    nodeKey: nodeKey(config.node),
+    address: formatAddress(advertise),
+  });
+  const common = { view, workers, edge, identity, trustDomain, version };
+  const supervisor: Supervisor = new Supervisor({
+    ...shared,
+    ...common,
+    config,
+    advertise,
+    keys: registrar,
+  });
+  const snapshots = new SnapshotKeeper({
+    folder: config.dataDir,
+    clock,
+    log,
+    content: () => view.snapshot,
+  });
+  const source = adminSource({
+    ...common,
+    supervisor,
+    listeners,
+    store,
+    clock,
+    etcdCertFile: config.registry.kind === 'etcd' ? config.registry.certFile : undefined,
+  });
+  return { supervisor, view, workers, edge, registrar, snapshots, adminSource: source };
+}
+
+function settingsOf(
+  { node, zone, gateway, accessLog }: GatewayConfig,
+  trustDomain: string,
+  admin: Address,
+): WorkerSettings {
+  return {
+    node,
+    zone,
+    trustDomain,
+    nodeIdentity: formatIdentity({ trustDomain, kind: 'node', name: node }),
+    gateway,
+    accessLog,
+    adminAddress: formatAddress(admin),
+  };
+}
+
+async function openAdmin(config: GatewayConfig, source: AdminSource, log: Log): Promise<Admin> {
+  const { listen, socket } = config.admin;
+  await mkdir(dirname(socket), { recursive: true, mode: 0o750 }).catch(() => {
+    // `startAdmin` needs the folder, and says what is wrong with it.
+  });
+  return startAdmin(source, { listen, socket, log });
+}
+
+function closeAll(listeners: readonly OwnListener[]): void {
+  for (const { socket } of listeners) socket.close();
 }
 
 function openStore(registry: RegistryConfig, log: Log): Promise<Store> {
@@ -241,9 +273,4 @@ async function allListening(workers: Workers, listeners: readonly OwnListener[])
   const failed = listeners.find(({ spec }) => spec.id === failure?.id);
   if (failed === undefined) return;
   throw listenFailed(failed.socket.address, failed.setting, failure!.error);
-}
-
-async function etcdCertificate(registry: RegistryConfig): Promise<string | undefined> {
-  if (registry.kind !== 'etcd' || registry.certFile === undefined) return undefined;
-  return readFile(registry.certFile, 'utf8');
 }

@@ -58,15 +58,24 @@ export function parseGatewayConfig(
   }
 
   const seen = new Map<string, string>();
+  const users = new Map<string, string>();
   for (const { service, file, line, path } of placed) {
     const at = formatAddress(service.address);
-    const before = seen.get(at);
+    const before = seen.get(`${service.service} ${at}`);
     if (before !== undefined) {
       const got = `${JSON.stringify(at)}, which is also in ${before}`;
-      const wanted = 'an address that no other service has';
+      const wanted = `an address that no other instance of ${service.service} has`;
       problems.push({ file, line, path: `${path}.address`, wanted, got });
     }
-    seen.set(at, `${file}:${line}`);
+    seen.set(`${service.service} ${at}`, `${file}:${line}`);
+    if (service.user === undefined) continue;
+    const other = users.get(service.user);
+    if (other !== undefined && other !== service.service) {
+      const got = `${JSON.stringify(service.user)}, which is ${other}'s: their calls could not be told apart`;
+      const wanted = 'a user that runs no other service';
+      problems.push({ file, line, path: `${path}.user`, wanted, got });
+    }
+    users.set(service.user, service.service);
   }
   if (!main.ok || problems.length > 0) throw invalid(problems);
   return { ...main.value, services: placed.map(({ service }) => service) };

@@ -9,6 +9,8 @@ import type { RegistryChange } from '../registry/view-types.ts';
 export type ToWorker =
   | { readonly type: 'settings'; readonly settings: WorkerSettings }
   | { readonly type: 'identity'; readonly material: IdentityMaterial }
+  /** Unix users whose calls on an egress listener without `as` are those of a service; replaces what was said before. */
+  | { readonly type: 'callers'; readonly serviceByUid: ReadonlyMap<number, string> }
   | { readonly type: 'tables'; readonly change: RegistryChange }
   /** Comes with the bound handle. */
   | { readonly type: 'listen'; readonly listener: ListenerSpec }

@@ -181,6 +181,8 @@ const check = fields(
     };
   });
 
+const USER_WANTED = 'the name of a Unix user such as "orders"';
+
 /** One entry of `services`, or a whole file of `services.d/`. */
 export const localService = fields(
   {
@@ -190,8 +192,11 @@ export const localService = fields(
     weight: z.exactOptional(weight),
     meta: z.exactOptional(meta),
     check: z.exactOptional(check),
+    user: z.exactOptional(
+      text(32, USER_WANTED).regex(/^[a-z_][a-z0-9_-]*$/, { error: USER_WANTED }),
+    ),
   },
-  ['user'],
+  [],
 ).transform((input): LocalService => ({
   service: input.service,
   address: input.address,
@@ -199,6 +204,7 @@ export const localService = fields(
   weight: input.weight ?? DEFAULT_WEIGHT,
   meta: input.meta ?? {},
   check: input.check ?? { kind: 'tcp', ...DEFAULTS.check },
+  ...given({ user: input.user }),
 }));
 
 const listener = fields({

@@ -91,4 +91,6 @@ export interface LocalService {
   readonly weight: number;
   readonly meta: Readonly<Record<string, string>>;
   readonly check: Check;
+  /** Unix user the service runs as: calls of this user carry the service's identity. */
+  readonly user?: string;
 }

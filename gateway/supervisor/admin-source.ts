@@ -1,9 +1,11 @@
 import { X509Certificate } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { formatAddress, parseAddress } from '#kit/address.ts';
 import type { Clock } from '#kit/clock.ts';
-import { formatIdentity, type Identity, type Svid } from '../../ca/identity.ts';
+import { formatIdentity, type Identity, type IdentityKind, type Svid } from '../../ca/identity.ts';
 import { nodeKey } from '../../registry/documents/keys.ts';
 import type { NodeDocument } from '../../registry/documents/types.ts';
+import type { Store } from '../../registry/store/store.ts';
 import type { RegistryView } from '../../registry/view.ts';
 import type {
   AdminSource,
@@ -27,11 +29,11 @@ export interface AdminSourceParts {
   readonly identity: IdentitySource;
   readonly edge: EdgeListeners;
   readonly listeners: readonly OwnListener[];
-  readonly registryName: string;
+  readonly store: Store;
   readonly trustDomain: string;
   readonly version: string;
-  /** The client certificate for etcd, PEM. */
-  readonly etcdCertPem: string | undefined;
+  /** The client certificate for etcd. */
+  readonly etcdCertFile: string | undefined;
   readonly clock: Clock;
 }
 
@@ -72,16 +74,23 @@ export function adminSource(parts: AdminSourceParts): AdminSource {
 
 function whyNotReady(parts: AdminSourceParts): readonly string[] {
   const { supervisor, workers, view } = parts;
+  const { config } = supervisor;
   const { source } = view.state;
   const down = workers.summaries.filter(({ state }) => state !== 'running').length;
   return [
     ...(source === 'none'
-      ? [`no tables: ${parts.registryName} has not answered yet and there is no snapshot`]
+      ? [`no tables: ${parts.store.name} has not answered yet and there is no snapshot`]
       : []),
-    ...(nodeSvid(parts) === undefined ? ['this node has no valid certificate'] : []),
+    ...(nodeSvid(parts) === undefined ? [noCertificate(parts, 'node', config.node)] : []),
     ...(down > 0 ? [`${down} of ${workers.summaries.length} workers not running`] : []),
     ...(supervisor.draining ? ['draining'] : []),
   ];
+}
+
+function noCertificate(parts: AdminSourceParts, kind: IdentityKind, name: string): string {
+  const wanted = formatIdentity({ trustDomain: parts.trustDomain, kind, name });
+  const why = parts.identity.state.find(({ identity }) => identity === wanted)?.lastError;
+  return `no valid certificate for ${wanted}${why === undefined ? '' : `: ${why}`}`;
 }
 
 function nodeSvid({ supervisor, trustDomain }: AdminSourceParts): Svid | undefined {
@@ -102,7 +111,7 @@ function statusReport(parts: AdminSourceParts): StatusReport {
     uptimeSeconds: supervisor.uptimeMs / 1_000,
     draining: supervisor.draining,
     registry: {
-      name: parts.registryName,
+      name: parts.store.name,
       connected,
       revision,
       applied: supervisor.applied,
@@ -120,7 +129,9 @@ function statusReport(parts: AdminSourceParts): StatusReport {
       state,
       health: probed.health,
       since: since ?? timeText(clock.wallMs()),
-      lastError: probed.lastError ?? null,
+      lastError:
+        probed.lastError ??
+        (state === 'starting' ? noCertificate(parts, 'svc', instance.service) : null),
     })),
     listeners: listenerReports(parts),
     nodes: nodeDocuments(parts).map(({ name, address, zone, version }): NodeReport => ({
@@ -192,7 +203,7 @@ function endpointHealth({ supervisor, view }: AdminSourceParts): EndpointHealth[
   ];
 }
 
-function certificates({ identity: source, etcdCertPem }: AdminSourceParts): CertificateExpiry[] {
+function certificates({ identity: source, etcdCertFile }: AdminSourceParts): CertificateExpiry[] {
   const material = source.material;
   const svids = [...(material?.svids.values() ?? [])];
   // One issuer signs many leaves.
@@ -201,7 +212,7 @@ function certificates({ identity: source, etcdCertPem }: AdminSourceParts): Cert
     ...svids.map(({ identity, notAfterMs }) => ({ kind: 'leaf' as const, identity, notAfterMs })),
     ...[...issuers].map((pem) => expiryOf('issuer', pem)),
     ...(material?.bundle.rootsPem ?? []).map((pem) => expiryOf('root', pem)),
-    ...(etcdCertPem === undefined ? [] : [expiryOf('etcd', etcdCertPem)]),
+    ...(etcdCertFile === undefined ? [] : fileExpiry(etcdCertFile)),
   ];
 }
 
@@ -209,6 +220,16 @@ function expiryOf(kind: CertificateExpiry['kind'], pem: string): CertificateExpi
   const { subject, validToDate } = new X509Certificate(pem);
   const name = /^CN=(.*)$/m.exec(subject)?.[1] ?? subject.replaceAll('\n', ', ');
   return { kind, identity: name, notAfterMs: validToDate.getTime() };
+}
+
+/** Read each time, since others replace the file; a scrape comes every few seconds. */
+function fileExpiry(file: string): CertificateExpiry[] {
+  try {
+    return [expiryOf('etcd', readFileSync(file, 'utf8'))];
+  } catch {
+    // The store says in the log what is wrong with its files.
+    return [];
+  }
 }
 
 function pemBlocks(text: string): string[] {

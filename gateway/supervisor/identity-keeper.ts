@@ -256,17 +256,19 @@ export class IdentityKeeper implements IdentitySource {
     return (await this.#disk.isUsed(token)) ? undefined : token;
   }
 
+  /** In use first, in one turn, then on disk: a slow disk must not keep a certificate waiting. */
   async #take({ svids, refused, bundle }: Issued): Promise<void> {
     this.#bundle = bundle;
-    await this.#write(() => this.#disk.writeBundle(bundle));
-    for (const svid of svids) {
-      const identity = this.#wanted.get(svid.identity);
-      if (identity === undefined) continue;
-      this.#hold(svid);
-      await this.#write(() => this.#disk.writeSvid(identity, svid));
-    }
+    const kept = svids.filter(({ identity }) => this.#wanted.has(identity));
+    for (const svid of kept) this.#hold(svid);
     for (const { identity, error, message } of refused) {
       if (this.#wanted.has(identity)) this.#failed(identity, new MeshError(error, message));
+    }
+    this.#publish();
+    await this.#write(() => this.#disk.writeBundle(bundle));
+    for (const svid of kept) {
+      const identity = this.#wanted.get(svid.identity);
+      if (identity !== undefined) await this.#write(() => this.#disk.writeSvid(identity, svid));
     }
   }
 

@@ -21,6 +21,7 @@ import type { EdgeListeners } from './edge-listeners.ts';
 import type { IdentitySource } from './identity-source.ts';
 import { Publisher, type LeasedKeys } from './publisher.ts';
 import { desiredRegistration, instanceId, type LocalInstance } from './registration.ts';
+import { uidOf } from './unix-users.ts';
 import type { Workers } from './workers.ts';
 
 /** Certificates run out, and edge certificates are replaced on disk, without anyone saying so. */
@@ -177,7 +178,26 @@ export class Supervisor {
       })),
     );
     identity.setWanted(wantedIdentities(this.#config, this.#parts.trustDomain));
+    void this.#followUsers();
     this.#register();
+  }
+
+  /** A user that does not exist (yet) leaves its calls with the node's identity, which is said. */
+  async #followUsers(): Promise<void> {
+    const { services } = this.#config;
+    const serviceByUid = new Map<number, string>();
+    for (const { user, service } of services) {
+      if (user === undefined) continue;
+      const uid = await uidOf(user);
+      if (uid !== undefined) serviceByUid.set(uid, service);
+      else {
+        this.#parts.log.warn(
+          { user, service },
+          'no such Unix user; its calls carry the identity of the node until it exists and the gateway is reloaded',
+        );
+      }
+    }
+    if (services === this.#config.services) this.#parts.workers.setCallers(serviceByUid);
   }
 
   #onChange(change: RegistryChange): void {

@@ -35,7 +35,6 @@ export interface WorkersOptions {
   readonly count: number;
   /** The program of a worker; it speaks `gateway/ipc.ts`. */
   readonly workerFile: string;
-  readonly settings: () => WorkerSettings;
   /** The whole effective tables, for a worker that starts now. */
   readonly tables: () => RegistryChange;
   readonly clock: Clock;
@@ -76,7 +75,9 @@ export class Workers {
   readonly #slots: Slot[];
   readonly #listeners = new Map<string, Listener>();
   readonly #waiting = new Set<() => void>();
+  #settings: WorkerSettings | undefined;
   #identity: IdentityMaterial | undefined;
+  #serviceByUid: ReadonlyMap<number, string> = new Map();
   #retired: WorkerMetrics = NO_METRICS;
   #applied = 0;
   #stopping = false;
@@ -96,7 +97,8 @@ export class Workers {
     }));
   }
 
-  start(): void {
+  start(settings: WorkerSettings): void {
+    this.#settings = settings;
     for (const slot of this.#slots) this.#spawn(slot);
     this.#watch();
   }
@@ -113,6 +115,12 @@ export class Workers {
   setIdentity(material: IdentityMaterial): void {
     this.#identity = material;
     this.#each((worker) => worker.send({ type: 'identity', material }));
+  }
+
+  /** Whose calls are those of which service, by Unix user. */
+  setCallers(serviceByUid: ReadonlyMap<number, string>): void {
+    this.#serviceByUid = serviceByUid;
+    this.#each((worker) => worker.send({ type: 'callers', serviceByUid }));
   }
 
   /** Hands on one change; the source of `options.tables` has it already. */
@@ -231,7 +239,7 @@ export class Workers {
   }
 
   #spawn(slot: Slot): void {
-    const { workerFile, settings, clock, tables } = this.#options;
+    const { workerFile, clock, tables } = this.#options;
     const worker = new WorkerProcess(
       workerFile,
       clock,
@@ -240,10 +248,11 @@ export class Workers {
     );
     slot.process = worker;
     slot.state = 'starting';
-    worker.send({ type: 'settings', settings: settings() });
+    worker.send({ type: 'settings', settings: this.#settings! });
     if (this.#identity !== undefined) {
       worker.send({ type: 'identity', material: this.#identity });
     }
+    worker.send({ type: 'callers', serviceByUid: this.#serviceByUid });
     worker.send({ type: 'tables', change: tables() });
     for (const { spec, socket } of this.#listeners.values()) {
       worker.send({ type: 'listen', listener: spec }, socket.handle);

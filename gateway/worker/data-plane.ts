@@ -14,6 +14,8 @@ export interface DataPlane {
   readonly muxPools: MuxPools;
   /** Connections to the instances on this node, to be swept. */
   readonly instancePools: Set<InstancePool>;
+  /** Services whose calls are known by the Unix user of the calling process. */
+  serviceByUid: ReadonlyMap<number, string>;
   readonly observer: Observer;
   readonly rng: Rng;
   /** Requests under way, so that a sweep can end those whose time is up: a timer per request is dearer than parsing it. */

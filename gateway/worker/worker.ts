@@ -62,6 +62,9 @@ export class Worker {
       case 'identity':
         this.#setIdentities(new Identities(message.material, this.#identities));
         break;
+      case 'callers':
+        this.#live().serviceByUid = message.serviceByUid;
+        break;
       case 'tables':
         this.#live().tables.apply(message.change);
         this.#ports.send({ type: 'applied', revision: message.change.revision });
@@ -105,6 +108,7 @@ export class Worker {
       rng,
       exchanges: new Roster(),
       instancePools: new Set(),
+      serviceByUid: new Map(),
       now,
       coarseMs: now(),
       isDraining: false,

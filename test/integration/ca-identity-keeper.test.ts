@@ -10,6 +10,7 @@ import { MeshError } from '#kit/errors.ts';
 import {
   directClient,
   identity,
+  lastFirst,
   silentLog,
   temporaryFolder,
   testAuthority,
@@ -37,9 +38,16 @@ class Machine {
   /** Added to the wall clock of the keeper, not to that of the authority. */
   skewMs = 0;
   keeper: IdentityKeeper | undefined;
+  readonly after: ReturnType<typeof lastFirst>;
 
-  private constructor(ca: TestAuthority, clock: FakeClock, dataDir: string) {
+  private constructor(
+    ca: TestAuthority,
+    clock: FakeClock,
+    dataDir: string,
+    after: ReturnType<typeof lastFirst>,
+  ) {
     this.ca = ca;
+    this.after = after;
     this.clock = clock;
     this.client = directClient(ca.authority);
     this.dataDir = dataDir;
@@ -48,10 +56,11 @@ class Machine {
 
   static async make(t: TestContext): Promise<Machine> {
     const clock = fakeClock(Date.UTC(2026, 10, 1));
-    const dataDir = await temporaryFolder((fn) => t.after(fn));
-    const ca = await testAuthority((fn) => t.after(fn), { leafTtlMs: 24 * HOUR_MS, clock });
-    const machine = new Machine(ca, clock, dataDir);
-    t.after(() => machine.keeper?.stop());
+    const after = lastFirst(t);
+    const dataDir = await temporaryFolder(after);
+    const ca = await testAuthority(after, { leafTtlMs: 24 * HOUR_MS, clock });
+    const machine = new Machine(ca, clock, dataDir, after);
+    after(() => machine.keeper?.stop());
     return machine;
   }
 
@@ -130,8 +139,10 @@ describe('IdentityKeeper', () => {
     machine.clock.advance(11.9 * HOUR_MS);
     assert.equal(keeper.state[1]?.status, 'fresh');
     machine.clock.advance(0.2 * HOUR_MS);
-    await eventually(() => assert.equal(machine.client.calls.at(-1), 'renew node/vm-a svc/web'));
-    await eventually(() => assert.equal(keeper.state[1]?.status, 'fresh'));
+    await machine.until(() => {
+      assert.equal(machine.client.calls.at(-1), 'renew node/vm-a svc/web');
+      assert.equal(keeper.state[1]?.status, 'fresh');
+    });
     const after = keeper.material!.svids.get(formatIdentity(WEB))!;
     assert.notEqual(after.serial, before.serial);
     assert.notEqual(after.keyPem, before.keyPem);
@@ -302,22 +313,23 @@ describe('IdentityKeeper', () => {
     const { clock } = machine;
     const options = { dir, trustDomain: TRUST_DOMAIN, store, clock, log: silentLog };
     const client = await openLocalCa(options);
-    t.after(() => client.close());
+    machine.after(() => client.close());
     const common = { dataDir: machine.dataDir, trustDomain: TRUST_DOMAIN, clock, log: silentLog };
     const keeper = new IdentityKeeper({ ...common, client, rng: () => 0.5 });
-    t.after(() => keeper.stop());
+    machine.after(() => keeper.stop());
     keeper.setWanted([NODE, WEB]);
     await keeper.start();
     await eventually(() => assert.equal(keeper.material?.svids.size, 2));
     const again = await openLocalCa(options);
-    t.after(() => again.close());
+    machine.after(() => again.close());
     assert.deepEqual(await again.bundle(), keeper.material?.bundle);
   });
 });
 
 describe('IdentityFiles', () => {
   it('uses what is put there, and what replaces it; a set that does not fit changes nothing', async (t) => {
-    const folder = await temporaryFolder((fn) => t.after(fn));
+    const after = lastFirst(t);
+    const folder = await temporaryFolder(after);
     const pki = testPki(TRUST_DOMAIN);
     const files = {
       certFile: join(folder, 'cert.pem'),
@@ -336,7 +348,7 @@ describe('IdentityFiles', () => {
       clock,
       log: silentLog,
     });
-    t.after(() => source.stop());
+    after(() => source.stop());
     source.setWanted([NODE]);
     await source.start();
     const inUse = () => source.material?.svids.get(formatIdentity(NODE))?.serial;

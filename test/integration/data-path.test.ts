@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import http from 'node:http';
 import net, { type AddressInfo } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import tls from 'node:tls';
+import { promisify } from 'node:util';
 import { exchangeBytes, instance, startWorker, type TestWorker } from '../support/data-plane.ts';
 import { eventually } from '../support/eventually.ts';
 import { testPki } from '../support/pki.ts';
@@ -385,6 +387,26 @@ describe('the data path', () => {
       }
     }
     await apply();
+  });
+
+  it("knows a calling service by its Unix user, and nobody else's calls carry its name", async (t) => {
+    if (process.getuid?.() !== 0) {
+      t.skip('needs root, to call as another user');
+      return;
+    }
+    const as = async (uid: number): Promise<string> => {
+      const script = `require('http').get({host:'127.0.0.1',port:${egress['one hop']},headers:{host:'orders'}},r=>r.pipe(process.stdout))`;
+      const { stdout } = await promisify(execFile)(process.execPath, ['-e', script], { uid });
+      return (
+        (JSON.parse(stdout) as { headers: Record<string, string> }).headers[
+          'x-forwarded-client-cert'
+        ] ?? ''
+      );
+    };
+    b.send({ type: 'callers', serviceByUid: new Map([[4711, 'web']]) });
+    assert.match(await as(4711), /URI=spiffe:\/\/mesh\.internal\/svc\/web$/);
+    assert.match(await as(4712), /URI=spiffe:\/\/mesh\.internal\/node\/b$/);
+    b.send({ type: 'callers', serviceByUid: new Map() });
   });
 
   it('counts each request once, by what it was', async () => {

@@ -38,15 +38,6 @@ function start(count = 1): { workers: Workers; table: Map<string, string> } {
   const workers = new Workers({
     count,
     workerFile: fileURLToPath(new URL('../support/stub-worker.ts', import.meta.url)),
-    settings: () => ({
-      node: 'vm-a',
-      zone: 'z',
-      trustDomain: 'mesh.internal',
-      nodeIdentity: 'spiffe://mesh.internal/node/vm-a',
-      gateway: undefined,
-      accessLog: false,
-      adminAddress: undefined,
-    }),
     tables: () => change(table.size, true, [...table.keys()]),
     clock: fastClock,
     rng: () => 0.5,
@@ -54,7 +45,15 @@ function start(count = 1): { workers: Workers; table: Map<string, string> } {
     onApplied: () => {},
   });
   cleanups.push(() => workers.drain(0));
-  workers.start();
+  workers.start({
+    node: 'vm-a',
+    zone: 'z',
+    trustDomain: 'mesh.internal',
+    nodeIdentity: 'spiffe://mesh.internal/node/vm-a',
+    gateway: undefined,
+    accessLog: false,
+    adminAddress: undefined,
+  });
   return { workers, table };
 }
 

@@ -21,8 +21,16 @@ export function identity(kind: IdentityKind, name: string): Identity {
   return { trustDomain: TRUST_DOMAIN, kind, name };
 }
 
-/** What `t.after` and a module's `after` have in common. */
-type After = (fn: () => Promise<void>) => void;
+type After = (fn: () => Promise<void> | void) => void;
+
+/** Cleans up in the reverse order: `t.after` alone would remove a folder before what writes into it is stopped. */
+export function lastFirst(t: { after(fn: () => Promise<void>): void }): After {
+  const pending: (() => Promise<void> | void)[] = [];
+  t.after(async () => {
+    for (const fn of pending.toReversed()) await fn();
+  });
+  return (fn) => void pending.push(fn);
+}
 
 /** A folder that is removed after the test. */
 export async function temporaryFolder(after: After): Promise<string> {

@@ -7,6 +7,7 @@ import { formatIdentity } from '../../../ca/identity.ts';
 import { EDGE_RULES, EGRESS_RULES, TRUSTED_EDGE_RULES } from '../codec/header-rules.ts';
 import { arrivalOf, egressIdentity, type Arrival } from '../request/identify.ts';
 import { readFrom } from '../sockets.ts';
+import { SocketOwners } from './callers.ts';
 import { H1Server } from './h1-server.ts';
 
 /** A listener as the worker keeps it: accepting, and then letting go of its clients. */
@@ -28,6 +29,8 @@ export class PlainListener implements Listener {
   readonly #arrival: Arrival;
   readonly #rulesFor: (address: string) => HeaderRules;
   readonly #clients = new Set<H1Server>();
+  /** Only where the listener itself does not say who calls. */
+  readonly #owners: SocketOwners | undefined;
 
   /**
    * @param handle the bound socket, from the supervisor
@@ -45,6 +48,7 @@ export class PlainListener implements Listener {
     this.#arrival = arrivalFor(plane, spec);
     this.#rulesFor = spec.kind === 'egress' ? () => EGRESS_RULES : edgeRules(spec.trustedProxies);
     const accept = (socket: Socket): void => this.#accept(socket);
+    if (spec.kind === 'egress' && spec.as === undefined) this.#owners = new SocketOwners();
     this.#server =
       spec.kind === 'edge' && spec.protocol === 'https'
         ? edgeTls(spec, accept)
@@ -67,8 +71,28 @@ export class PlainListener implements Listener {
   }
 
   #accept(socket: Socket): void {
+    if (this.#owners === undefined || this.#plane.serviceByUid.size === 0) {
+      this.#serve(socket, this.#arrival);
+      return;
+    }
+    // Not read before it is known who calls; the bytes wait in the kernel.
+    socket.on('error', () => socket.destroy());
+    this.#owners.find(socket, (uid) => {
+      if (socket.destroyed) return;
+      const service = uid === undefined ? undefined : this.#plane.serviceByUid.get(uid);
+      this.#serve(socket, service === undefined ? this.#arrival : this.#arrivalAs(service));
+    });
+  }
+
+  #arrivalAs(service: string): Arrival {
+    const { trustDomain } = this.#plane.settings;
+    const identity = formatIdentity({ trustDomain, kind: 'svc', name: service });
+    return arrivalOf('egress', '', identity, this.#arrival.service, 'http');
+  }
+
+  #serve(socket: Socket, arrival: Arrival): void {
     const rules = this.#rulesFor(socket.remoteAddress ?? '');
-    const client = new H1Server(socket, this.#plane, this.#arrival, rules, (gone) => {
+    const client = new H1Server(socket, this.#plane, arrival, rules, (gone) => {
       this.#clients.delete(gone);
     });
     this.#clients.add(client);

@@ -161,7 +161,8 @@ export class Exchange implements ResponseSink, Member {
     if (isWaiting ? nowMs < this.#deadlineMs : nowMs - this.#movedMs < idleMs) return;
     this.#upstream?.cancel();
     this.#upstream = undefined;
-    this.#endpointFinished(isWaiting ? 'reset' : 'gone');
+    // A request whose own body has not arrived says nothing about the service.
+    this.#endpointFinished(isWaiting && this.#isRequestEnded ? 'reset' : 'gone');
     if (isWaiting) {
       this.#fail(FAILURES.timeout);
       return;
@@ -231,7 +232,8 @@ export class Exchange implements ResponseSink, Member {
   upstreamFailed(failure: Failure): void {
     this.#upstream = undefined;
     const now = this.#plane.now();
-    this.#endpointFinished(failure.isUnsent ? 'connect' : 'reset');
+    const outcome = failure.isUnsent ? 'connect' : 'reset';
+    this.#endpointFinished(failure.isEndpointFault ? outcome : 'gone');
     if (this.#phase === 'answering' || this.#phase === 'tunnel') {
       this.#reason = failure.reason;
       this.#downstream.abort(failure);
@@ -327,10 +329,8 @@ export class Exchange implements ResponseSink, Member {
     if (local === undefined) return undefined;
     const asked = this.requestHead.instance;
     // The caller's balancer has chosen; when its choice is gone meanwhile, another one here will do.
-    return (
-      local.endpoints.find(({ instance }) => instance.id === asked) ??
-      pickEndpoint(local, this.#plane.now(), rng, undefined)
-    );
+    for (const endpoint of local.endpoints) if (endpoint.instance.id === asked) return endpoint;
+    return pickEndpoint(local, this.#plane.now(), rng, undefined);
   }
 
   #pickAndAttempt(bytes: Buffer | undefined, start: number, end: number, isEnded: boolean): void {

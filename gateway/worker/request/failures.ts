@@ -10,14 +10,14 @@ export const FAILURES = {
     'no route or service answers for this host and path',
   ),
   denied: failure('denied', 'DENIED', 403, true, 'the caller is not allowed to call this service'),
-  noEndpoint: failure(
+  noEndpoint: fault(
     'no_healthy_endpoint',
     'UH',
     503,
     true,
     'no instance of the service is healthy',
   ),
-  connect: failure('connect_failure', 'UF', 502, true, 'the service could not be reached'),
+  connect: fault('connect_failure', 'UF', 502, true, 'the service could not be reached'),
   peerRefused: failure(
     'connect_failure',
     'UF',
@@ -25,21 +25,21 @@ export const FAILURES = {
     true,
     'the other gateway did not take the request',
   ),
-  closed: failure(
+  closed: fault(
     'upstream_closed',
     'UC',
     502,
     false,
     'the service closed the connection before it answered',
   ),
-  badResponse: failure(
+  badResponse: fault(
     'bad_response',
     'UC',
     502,
     false,
     'the service sent something that is not HTTP',
   ),
-  timeout: failure('timeout', 'UT', 504, false, 'the service did not answer in time'),
+  timeout: fault('timeout', 'UT', 504, false, 'the service did not answer in time'),
   overflow: failure('overflow', 'UO', 503, true, 'too many requests to this service are under way'),
   unsupported: failure(
     'method_not_allowed',
@@ -68,6 +68,11 @@ export const FAILURE_OF_REASON: Readonly<Record<string, Failure>> = {
 
 export type FailureName = keyof typeof FAILURES;
 
+/** One that is the endpoint's own doing. */
+function fault(...parts: Parameters<typeof failure>): Failure {
+  return { ...failure(...parts), isEndpointFault: true };
+}
+
 function failure(
   error: string,
   reason: string,
@@ -75,7 +80,7 @@ function failure(
   isUnsent: boolean,
   message: string,
 ): Failure {
-  return { error, reason, status, isUnsent, message };
+  return { error, reason, status, isUnsent, isEndpointFault: false, message };
 }
 
 export const STATUS_TEXT: Readonly<Record<number, string>> = {

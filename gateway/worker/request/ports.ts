@@ -79,5 +79,7 @@ export interface Failure {
   readonly status: number;
   /** No byte of the request reached a service: any method may be tried elsewhere. */
   readonly isUnsent: boolean;
+  /** Says something about the endpoint: it is to be left alone for a while. */
+  readonly isEndpointFault: boolean;
   readonly message: string;
 }

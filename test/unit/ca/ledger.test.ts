@@ -3,7 +3,7 @@ import { appendFile, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { countIssued, Ledger, type LedgerEntry } from '../../../ca/ledger.ts';
-import { temporaryFolder } from '../../support/ca.ts';
+import { lastFirst, temporaryFolder } from '../../support/ca.ts';
 
 const NOW_MS = Date.UTC(2026, 10, 1, 12);
 const entry = (key: string, notAfterMs = NOW_MS + 1000): LedgerEntry => ({
@@ -18,7 +18,7 @@ const entry = (key: string, notAfterMs = NOW_MS + 1000): LedgerEntry => ({
 
 describe('Ledger', () => {
   it('knows after a restart what it knew before', async (t) => {
-    const path = join(await temporaryFolder((fn) => t.after(fn)), 'issued.jsonl');
+    const path = join(await temporaryFolder(lastFirst(t)), 'issued.jsonl');
     const before = await Ledger.open(path, NOW_MS);
     await before.record(entry('a'), NOW_MS);
     await before.record({ event: 'token-mint', token: '01', node: 'vm-a' }, NOW_MS);
@@ -31,7 +31,7 @@ describe('Ledger', () => {
   });
 
   it('lets a key go when its certificate has ended', async (t) => {
-    const path = join(await temporaryFolder((fn) => t.after(fn)), 'issued.jsonl');
+    const path = join(await temporaryFolder(lastFirst(t)), 'issued.jsonl');
     const ledger = await Ledger.open(path, NOW_MS);
     t.after(() => ledger.close());
     await ledger.record(entry('a'), NOW_MS);
@@ -40,7 +40,7 @@ describe('Ledger', () => {
   });
 
   it('goes on after a crash in the middle of a line', async (t) => {
-    const path = join(await temporaryFolder((fn) => t.after(fn)), 'issued.jsonl');
+    const path = join(await temporaryFolder(lastFirst(t)), 'issued.jsonl');
     const before = await Ledger.open(path, NOW_MS);
     await before.record(entry('a'), NOW_MS);
     await before.close();
@@ -52,7 +52,7 @@ describe('Ledger', () => {
   });
 
   it('keeps the order of what comes in together, one line each', async (t) => {
-    const path = join(await temporaryFolder((fn) => t.after(fn)), 'issued.jsonl');
+    const path = join(await temporaryFolder(lastFirst(t)), 'issued.jsonl');
     const ledger = await Ledger.open(path, NOW_MS);
     t.after(() => ledger.close());
     const keys = Array.from({ length: 50 }, (_, i) => `k${i}`);
@@ -65,7 +65,7 @@ describe('Ledger', () => {
   });
 
   it('says so when it cannot write, and to which file', async (t) => {
-    const folder = await temporaryFolder((fn) => t.after(fn));
+    const folder = await temporaryFolder(lastFirst(t));
     await assert.rejects(Ledger.open(join(folder, 'no', 'issued.jsonl'), NOW_MS), {
       code: 'ca_ledger_unwritable',
       message: new RegExp(`^cannot write the authority's book ${folder}/no/issued.jsonl: ENOENT`),
@@ -73,7 +73,7 @@ describe('Ledger', () => {
   });
 
   it('counts nothing where there is no book yet', async (t) => {
-    const folder = await temporaryFolder((fn) => t.after(fn));
+    const folder = await temporaryFolder(lastFirst(t));
     assert.equal(await countIssued(join(folder, 'issued.jsonl'), NOW_MS), 0);
   });
 });

@@ -205,9 +205,9 @@ identity: { certFile: /c, keyFile: /k, bundleFile: /b }`;
     ],
     [
       'what later versions can do',
-      `${EMBEDDED}services:\n  - service: a\n    address: 127.0.0.1:1\n    protocol: grpc\n    user: a\n    check: { unit: a.service }\n`,
+      `${EMBEDDED}services:\n  - service: a\n    address: 127.0.0.1:1\n    protocol: grpc\n    user: A\n    check: { unit: a.service }\n`,
       'g.yaml:5: $.services[0].protocol: wanted "http"; got "grpc", which is not supported by this version',
-      'g.yaml:6: $.services[0].user: wanted one of service, address, protocol, weight, meta, check; got "user", which is not supported by this version',
+      'g.yaml:6: $.services[0].user: wanted the name of a Unix user such as "orders"; got "A"',
       'g.yaml:7: $.services[0].check.unit: wanted one of http, tcp, interval, timeout, rise, fall; got "unit", which is not supported by this version',
     ],
     [
@@ -216,9 +216,14 @@ identity: { certFile: /c, keyFile: /k, bundleFile: /b }`;
       'g.yaml:6: $.services[0].meta.version: wanted a text in quotes, without control characters; got 1',
     ],
     [
-      'two services on one address',
-      `${EMBEDDED}services:\n  - { service: a, address: "127.0.0.1:1" }\n  - { service: b, address: "127.0.0.1:1" }\n`,
-      'g.yaml:4: $.services[1].address: wanted an address that no other service has; got "127.0.0.1:1", which is also in g.yaml:3',
+      'one instance twice',
+      `${EMBEDDED}services:\n  - { service: a, address: "127.0.0.1:1" }\n  - { service: a, address: "127.0.0.1:1" }\n`,
+      'g.yaml:4: $.services[1].address: wanted an address that no other instance of a has; got "127.0.0.1:1", which is also in g.yaml:3',
+    ],
+    [
+      'one user for two services',
+      `${EMBEDDED}services:\n  - { service: a, address: "127.0.0.1:1", user: u }\n  - { service: b, address: "127.0.0.1:1", user: u }\n`,
+      'g.yaml:4: $.services[1].user: wanted a user that runs no other service; got "u", which is a\'s: their calls could not be told apart',
     ],
     [
       'broken YAML',
