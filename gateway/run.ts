@@ -1,4 +1,4 @@
-import { access, constants } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { EXIT, MeshError, messageOf, type ExitCode } from '#kit/errors.ts';
 import { parseFlags, usageError } from '#kit/flags.ts';
@@ -70,7 +70,7 @@ async function fileProblems({ registry, identity }: GatewayConfig): Promise<stri
   }
   for (const [field, file] of Object.entries(identity?.files ?? {})) {
     try {
-      await access(file, constants.R_OK);
+      await readFile(file);
     } catch (error) {
       problems.push(`identity.${field}: wanted a file this user can read; ${messageOf(error)}`);
     }
@@ -86,13 +86,15 @@ async function serve(file: string): Promise<ExitCode> {
   if (config.logLevel !== undefined) process.env['GATEMESH_LOG_LEVEL'] = config.logLevel;
   const log = createLog();
 
+  // From here on, so that a stop during the start still drains and deregisters; a second one ends the start at once.
+  const stopped = stopSignal();
   const gateway = await startGateway(file, config, log);
   // A fault in one corner of the supervisor is no reason to end the traffic that its workers carry.
   process.on('uncaughtException', (error) => {
     log.fatal({ err: error }, 'unexpected error; the gateway keeps running, please report this');
   });
   process.on('SIGHUP', () => void reload(file, gateway, log));
-  await stopSignal();
+  await stopped;
   log.info('stopping: draining, then deregistering');
   process.once('SIGTERM', () => endNow(gateway, log));
   process.once('SIGINT', () => endNow(gateway, log));

@@ -101,7 +101,7 @@ export class IdentityFiles implements IdentitySource {
       if (read === this.#read) return;
       this.#read = read;
       const [certPem, keyPem, bundlePem] = texts as [string, string, string];
-      const svid = readSvid({ certPem, keyPem }, trustDomain, certFile);
+      const svid = readSvid({ certPem, keyPem }, trustDomain, `${certFile} with ${keyFile}`);
       const bundle: TrustBundle = { trustDomain, rootsPem: certificatesIn(bundlePem) };
       if (bundle.rootsPem.length === 0) {
         throw new MeshError('no_pem', `${bundleFile}: wanted the roots in PEM, got none`);

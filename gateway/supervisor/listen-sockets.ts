@@ -41,7 +41,7 @@ type CreateServerHandle = (
  * Binds without accepting.
  *
  * @param setting where the address was written, for the message: `mesh.listen in /etc/gatemesh/gateway.yaml`
- * @throws MeshError `listen_failed` (exit code 64): in use, not allowed, not an address of this machine
+ * @throws MeshError `listen_failed`: in use (exit code 1); not allowed or not an address of this machine (exit code 64)
  */
 export async function bindListener(wanted: Address, setting: string): Promise<ListenSocket> {
   const { address, family } = await resolveHost(wanted, setting);
@@ -96,6 +96,7 @@ export function listenFailed(wanted: Address, setting: string, error: number | s
       : (/E[A-Z]{3,}/.exec(error)?.[0] ?? error);
   const what = WHAT_TO_DO[name] ?? `cannot be bound: ${name}`;
   return new MeshError('listen_failed', `${formatAddress(wanted)} (${setting}) ${what}`, {
-    exitCode: EXIT.usage,
+    // A port may be free again in a moment, and systemd starts the gateway again then; it never does after a 64.
+    exitCode: name === 'EADDRINUSE' ? EXIT.failed : EXIT.usage,
   });
 }

@@ -14,7 +14,7 @@ export interface OwnListener {
 /**
  * Binds the mesh and egress listeners of the file.
  *
- * @throws MeshError `listen_failed` (exit code 64); then none of them is bound
+ * @throws MeshError `listen_failed`; then none of them is bound
  */
 export async function bindOwnListeners(
   config: GatewayConfig,

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,6 +11,7 @@ import { startCa, type TestCa } from '../support/ca-process.ts';
 import { curl } from '../support/curl.ts';
 import { startEtcd, type TestEtcd } from '../support/etcd.ts';
 import { eventually } from '../support/eventually.ts';
+import { testPki } from '../support/pki.ts';
 import { freePorts, GATEMESH, gatemesh, type Finished } from '../support/processes.ts';
 
 const HOST = '127.0.1.1';
@@ -48,6 +49,13 @@ interface Place {
 }
 
 type Config = Record<string, unknown>;
+
+/** Certificate files put there by somebody else. */
+interface Own {
+  readonly certFile: string;
+  readonly keyFile: string;
+  readonly bundleFile: string;
+}
 
 /** A configuration that works, after `change`. */
 async function configured(change: (config: Config) => void = () => undefined): Promise<Place> {
@@ -146,7 +154,7 @@ describe('the configuration', () => {
     { name: 'an empty file', text: '', says: /registry/ },
     {
       name: 'both registries',
-      text: 'registry: { etcd: {}, embedded: {} }',
+      text: `registry: { etcd: { endpoints: ['http://127.0.0.1:2379'] }, embedded: {} }`,
       says: /one of etcd and/,
     },
   ];
@@ -195,7 +203,7 @@ describe('a port in use', () => {
   for (const listener of ['mesh', 'egress', 'admin'] as const) {
     it(`by ${listener}.listen is named, and the same configuration works once it is free`, async () => {
       await writeToken();
-      const squatter = createServer().listen(0, HOST);
+      const squatter = createServer().listen(0, HOST).unref();
       await new Promise((resolve) => squatter.once('listening', resolve));
       const { port } = squatter.address() as { port: number };
       const { file, admin } = await configured((config) => {
@@ -205,20 +213,15 @@ describe('a port in use', () => {
       const refused = await gatemesh(['gateway', '--config', file]);
       assertRefused(
         refused,
-        64,
+        1,
         new RegExp(`${HOST}:${port}`),
-        new RegExp(`${listener}\\.listen`),
+        new RegExp(`${listener}\\.listen|"${listener}" in the gateway file`),
         /in use/,
       );
 
       await new Promise((resolve) => squatter.close(resolve));
-      const gateway = await start(file);
-      try {
-        // The token was not spent by the start that failed.
-        await untilReady(gateway, () => ready(adminAt), 15_000);
-      } finally {
-        await gateway.stop();
-      }
+      // The token was not lost with the start that failed.
+      await runsUntilReady({ file, admin: adminAt });
     });
   }
 
@@ -229,7 +232,7 @@ describe('a port in use', () => {
       ['ca', 'serve', '--dir', second, '--listen', formatAddress(ca.address)],
       { deadlineMs: 10_000 },
     );
-    assertRefused(finished, 64, new RegExp(formatAddress(ca.address)), /in use/);
+    assertRefused(finished, 1, new RegExp(formatAddress(ca.address)), /in use/);
   });
 });
 
@@ -240,20 +243,39 @@ describe('a key', () => {
     { name: 'that is no key', write: (file) => writeFile(file, 'not a key\n', { mode: 0o600 }) },
   ];
   for (const { name, write } of kinds) {
-    it(`${name} stops the gateway with the file's name`, async () => {
+    it(`${name} is named by /readyz; once it is good the gateway is ready without a restart`, async () => {
+      const own: Own = {
+        certFile: join(folder, 'own.crt'),
+        keyFile: join(folder, 'own.key'),
+        bundleFile: join(folder, 'bundle.crt'),
+      };
+      const pki = testPki();
+      const svid = pki.svid('node', 'vm-x');
+      await writeFile(own.certFile, svid.certPem);
+      await writeFile(own.bundleFile, pki.rootPem);
+      await write?.(own.keyFile);
+      const place = await configured((config) => {
+        config['identity'] = own;
+      });
+      await waits(place, /own\.key/, async (gateway) => {
+        await rm(own.keyFile, { recursive: true, force: true });
+        await writeFile(own.keyFile, svid.keyPem, { mode: 0o600 });
+        process.kill(gateway.pid, 'SIGHUP');
+      });
+    });
+  }
+
+  for (const { name, write } of kinds.slice(0, 2)) {
+    it(`${name} is found by --check, exit code 64`, async () => {
       const keyFile = join(folder, 'own.key');
       await write?.(keyFile);
+      const other = join(folder, 'own.crt');
+      await writeFile(other, '');
       const { file } = await configured((config) => {
-        config['identity'] = {
-          certFile: join(folder, 'own.crt'),
-          keyFile,
-          bundleFile: join(folder, 'bundle.crt'),
-        };
+        config['identity'] = { certFile: other, bundleFile: other, keyFile };
       });
-      const text = '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n';
-      for (const other of ['own.crt', 'bundle.crt']) await writeFile(join(folder, other), text);
-      const finished = await gatemesh(['gateway', '--config', file], { deadlineMs: 10_000 });
-      assertRefused(finished, 64, /own\.(key|crt)/);
+      const checked = await gatemesh(['gateway', '--config', file, '--check']);
+      assertRefused(checked, 64, /identity\.keyFile: wanted a file this user can read; .*own\.key/);
     });
   }
 
@@ -310,7 +332,7 @@ describe('a server that is not there', () => {
     const place = await configured((config) => {
       config['registry'] = { etcd: { endpoints: [`http://${NOWHERE}`] } };
     });
-    await waits(place, /etcd|registry/);
+    await waits(place, new RegExp(`etcd at http://${NOWHERE}`));
   });
 
   it('the CA, on a first start: the gateway waits for it and /readyz says so', async () => {
@@ -318,53 +340,48 @@ describe('a server that is not there', () => {
     const place = await configured((config) => {
       Object.assign(config['identity'] as object, { ca: `https://${NOWHERE}` });
     });
-    await waits(place, /CA|certificate/);
+    await waits(place, new RegExp(NOWHERE));
   });
 });
 
-describe('enrolment', () => {
-  it('with a CA of another fingerprint is refused before the token is said', async () => {
+// A gateway that cannot join does not end: it says why, in its log and in /readyz, and joins when it can.
+describe('joining', () => {
+  it('a CA of another fingerprint is refused before the token is said', async () => {
     await writeToken();
     const other = `sha256:${'0'.repeat(64)}`;
-    const { file, dataDir } = await configured((config) => {
+    const wrong = await configured((config) => {
       Object.assign(config['identity'] as object, { caFingerprint: other });
     });
-    const finished = await gatemesh(['gateway', '--config', file], { deadlineMs: 15_000 });
-    assertRefused(finished, 1, /fingerprint/, new RegExp(other), new RegExp(ca.fingerprint));
-    await assertNoCertificate(dataDir);
+    await waits(wrong, new RegExp(`${ca.fingerprint}, wanted ${other}\\. Nothing was sent`));
+    await assertNoCertificate(wrong.dataDir);
 
+    // The token is as good as before.
     const right = await configured();
-    const gateway = await start(right.file);
-    try {
-      await untilReady(gateway, () => ready(right.admin), 15_000);
-    } finally {
-      await gateway.stop();
-    }
+    await runsUntilReady(right);
   });
 
-  it('with a token that was used is refused', async () => {
+  it('a token that was used is refused; a new one in its place is taken without a restart', async () => {
     await writeToken();
-    const first = await configured();
-    const gateway = await start(first.file);
-    try {
-      await untilReady(gateway, () => ready(first.admin), 15_000);
-    } finally {
-      await gateway.stop();
-    }
+    await runsUntilReady(await configured());
+    const dataDir = join(folder, 'second');
     const second = await configured((config) => {
-      config['dataDir'] = join(folder, 'second');
+      config['dataDir'] = dataDir;
     });
-    const finished = await gatemesh(['gateway', '--config', second.file], { deadlineMs: 15_000 });
-    assertRefused(finished, 1, /token/, /used/, /gatemesh ca token/);
-    await assertNoCertificate(join(folder, 'second'));
+    await waits(second, /token|gatemesh ca token/, async (gateway) => {
+      await assertNoCertificate(dataDir);
+      await writeToken();
+      process.kill(gateway.pid, 'SIGHUP');
+    });
   });
 
-  it('with a token that is none is refused', async () => {
+  it('a token that is none is refused; a real one in its place is taken without a restart', async () => {
     await writeFile(join(folder, 'token'), 'let me in\n', { mode: 0o600 });
-    const { file, dataDir } = await configured();
-    const finished = await gatemesh(['gateway', '--config', file], { deadlineMs: 15_000 });
-    assertRefused(finished, 64, /token/);
-    await assertNoCertificate(dataDir);
+    const place = await configured();
+    await waits(place, /does not hold a token/, async (gateway) => {
+      await assertNoCertificate(place.dataDir);
+      await writeToken();
+      process.kill(gateway.pid, 'SIGHUP');
+    });
   });
 });
 
@@ -379,8 +396,24 @@ async function ready(admin: Address): Promise<void> {
   if (status !== 200) throw new Error(`/readyz: ${status} ${body.trim()}`);
 }
 
-/** The gateway runs, is not ready, says why, and ends at once when it is told to. */
-async function waits({ file, admin }: Place, why: RegExp): Promise<void> {
+async function runsUntilReady({ file, admin }: Pick<Place, 'file' | 'admin'>): Promise<void> {
+  const gateway = await start(file);
+  try {
+    await untilReady(gateway, () => ready(admin), 15_000);
+  } finally {
+    assert.deepEqual(await gateway.stop(), { code: 0, signal: null });
+  }
+}
+
+/**
+ * The gateway runs, is not ready, says why without a stack trace, and ends when it is told to. With `repair` it is
+ * ready after that.
+ */
+async function waits(
+  { file, admin }: Place,
+  why: RegExp,
+  repair?: (gateway: RunningProcess) => Promise<void>,
+): Promise<void> {
   const gateway = await start(file);
   try {
     await eventually(async () => {
@@ -389,9 +422,12 @@ async function waits({ file, admin }: Place, why: RegExp): Promise<void> {
       assert.match(body, why);
     }, 10_000);
     assert.equal(gateway.exit, undefined, 'it gave up');
+    await repair?.(gateway);
+    if (repair !== undefined) await untilReady(gateway, () => ready(admin), 15_000);
   } finally {
     assert.deepEqual(await gateway.stop(), { code: 0, signal: null });
   }
+  assert.doesNotMatch(await readFile(gateway.logFile, 'utf8'), /^ {4}at |"stack":/m);
 }
 
 /** No half-written identity: neither a certificate nor a key without one. */

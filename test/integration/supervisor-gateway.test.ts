@@ -300,7 +300,7 @@ describe('gatemesh gateway refuses to start', () => {
     for (const change of [{ mesh: { listen } }, { egress: { listen } }]) {
       const file = await writeConfig(change);
       const gateway = gatemesh('gateway', '--config', file);
-      assert.equal(await gateway.exited, 64);
+      assert.equal(await gateway.exited, 1);
       const setting = `${Object.keys(change)[0]}.listen in ${file}`;
       assert.ok(
         gateway

@@ -198,7 +198,7 @@ describe('bindListener', () => {
     cleanups.push(() => void other.close());
     const { port } = other.address() as AddressInfo;
     await assert.rejects(bindListener({ host: '127.0.0.1', port }, setting), {
-      exitCode: 64,
+      exitCode: 1,
       message: `127.0.0.1:${port} (mesh.listen in gateway.yaml) is in use by another process ("ss -ltnp" shows which); stop that one or choose another port`,
     });
   });
