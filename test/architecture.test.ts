@@ -240,7 +240,7 @@ describe('README', () => {
     const links = Array.from(text.matchAll(/\]\((?![a-z]+:|#)([^)#\s]+)/g), ([, path]) => path!);
     const spans = Array.from(text.matchAll(/`([\w.-]+(?:\/[\w.-]+)*\/?)`/g), ([, span]) => span!);
     const fromRoot = spans.filter(
-      (span) => folders.includes(span.split('/')[0]!) && /\/$|\/.*\.[a-z]+$/.test(span),
+      (span) => folders.includes(span.split('/')[0]!) && /\/.*\.[a-z]+$/.test(span),
     );
     // A README says `request/exchange.ts` where its own heading names the folder above.
     const below = spans.filter((span) => span.endsWith('.ts') && !fromRoot.includes(span));

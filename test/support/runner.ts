@@ -48,14 +48,23 @@ interface FileReport {
   readonly results: readonly Result[];
   readonly output: string;
   readonly seconds: number;
+  /** Its temporary folder, kept when something failed. */
+  readonly files: string | undefined;
 }
 
-const running = new Set<{ readonly child: ChildProcess; readonly marker: string }>();
+const running = new Set<{
+  readonly child: ChildProcess;
+  readonly marker: string;
+  readonly temporary: string;
+}>();
 const folder = mkdtempSync(join(tmpdir(), 'gatemesh-results-'));
 process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
 for (const [signal, code] of [['SIGINT', 130] as const, ['SIGTERM', 143] as const]) {
   process.on(signal, () => {
-    for (const { child, marker } of running) end(processesOf(child.pid ?? -1, marker));
+    for (const { child, marker, temporary } of running) {
+      end(processesOf(child.pid ?? -1, marker));
+      rmSync(temporary, { recursive: true, force: true, maxRetries: 3 });
+    }
     process.exit(code);
   });
 }
@@ -102,6 +111,8 @@ async function runFile(file: string, phase: Phase): Promise<FileReport> {
   const id = randomUUID();
   const marker = `GATEMESH_TEST_FILE=${id}`;
   const events = join(folder, id);
+  // Its own, so that tests that look for what was left behind see nobody else's; short, because a Unix socket's path is.
+  const temporary = mkdtempSync(join(tmpdir(), 'gm-'));
   const child = spawn(
     process.execPath,
     [
@@ -114,10 +125,10 @@ async function runFile(file: string, phase: Phase): Promise<FileReport> {
       // A process group of its own, so that all of it can be ended.
       detached: true,
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, GATEMESH_TEST_FILE: id },
+      env: { ...process.env, GATEMESH_TEST_FILE: id, TMPDIR: temporary },
     },
   );
-  const entry = { child, marker };
+  const entry = { child, marker, temporary };
   running.add(entry);
   let output = '';
   for (const stream of [child.stdout, child.stderr]) {
@@ -150,7 +161,11 @@ async function runFile(file: string, phase: Phase): Promise<FileReport> {
   if (left.length > 0) {
     fail(`left running: ${left.map(({ pid, command }) => `${command} (${pid})`).join('; ')}`);
   }
-  return { results, output, seconds: (performance.now() - began) / 1000 };
+  const isFailed = results.some(({ kind }) => kind === 'failed');
+  const isEmpty = readdirSync(temporary).length === 0;
+  const files = isFailed && !isEmpty ? temporary : undefined;
+  if (files === undefined) rmSync(temporary, { recursive: true, force: true });
+  return { results, output, seconds: (performance.now() - began) / 1000, files };
 }
 
 async function leftBehind(group: number, marker: string): Promise<readonly ProcessInfo[]> {
@@ -184,7 +199,7 @@ function readResults(path: string): Result[] {
   return lines.filter((line) => line !== '').map((line) => JSON.parse(line) as Result);
 }
 
-function print(file: string, { results, output, seconds }: FileReport): void {
+function print(file: string, { results, output, seconds, files }: FileReport): void {
   const count = (kind: Result['kind']): number => results.filter((r) => r.kind === kind).length;
   const failed = count('failed');
   const counts = [`${count('passed')} passed`];
@@ -198,6 +213,7 @@ function print(file: string, { results, output, seconds }: FileReport): void {
     if (result.kind === 'note') console.log(`        ${result.text}`);
     if (result.kind === 'failed') console.log(indent(`failed: ${result.name}\n${result.error}`));
   }
+  if (files !== undefined) console.log(`        its files: ${files}`);
   if (failed > 0 && output !== '') console.log(indent(`its output:\n${lastLines(output, 60)}`));
 }
 

@@ -75,6 +75,9 @@ process.on('message', (message: ToWorker, handle: Server) => {
           : { type: 'reply', id: message.id, reply: { kind: 'error', message: 'only a stub' } },
       );
       break;
+    case 'callers':
+      // It makes no calls, so it need not know whose they are.
+      break;
     case 'drain':
       process.exit(0);
   }
