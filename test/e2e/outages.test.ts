@@ -135,6 +135,7 @@ describe('a bad document', () => {
       key: CANARY,
       document: { host: 'orders.mesh', to: 'orders@v3' },
       path: '$.to[0].subset',
+      hint: 'v1',
       says: /v3/,
     },
     {
