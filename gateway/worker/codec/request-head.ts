@@ -52,7 +52,8 @@ export class RequestHead implements FieldVisitor {
   #hasHost = false;
   #keepAlive = false;
   #listed: Set<string> | undefined;
-  #lastAuthority = '';
+  /** No Host looks like this. */
+  #lastAuthority = ' ';
   #lastHost = '';
 
   get hasBody(): boolean {
