@@ -3,7 +3,7 @@ import { EXIT, MeshError, type ExitCode } from '#kit/errors.ts';
 import { parseFlags, usageError } from '../cli/args.ts';
 import { CANARY_KEY, canary, EDGE_ADDRESS, NODES, PORTS, VM_A, WEB_EGRESS } from './plan.ts';
 import { screen as terminal, type Screen } from './screen.ts';
-import { runTour } from './tour.ts';
+import { runTour, type PutCommand } from './tour.ts';
 import { background } from './traffic.ts';
 import { startWorld, type World } from './world.ts';
 
@@ -144,16 +144,19 @@ function describeWorld(screen: Screen, world: World, etcd: string | undefined): 
   screen.table(NODES.map(({ name, host }) => [name, `http://${host}:${PORTS.admin}/`]));
 
   const put = putCommand(world, etcd);
-  screen.title('What to type (in another terminal)');
+  screen.title('What to type (in the clone, in another terminal)');
   screen.table([
+    [
+      'once',
+      `export GATEMESH_ADMIN=${adminOf()} GATEMESH_CONFIG=${world.folder}/vm-a/gateway.yaml`,
+    ],
     ['through the edge', `curl http://${formatAddress(EDGE_ADDRESS)}/`],
     ['as web to orders', `curl -H 'host: orders.mesh' http://${formatAddress(WEB_EGRESS)}/`],
     ['as a plain proxy', `http_proxy=http://${VM_A.host}:${PORTS.egress} curl http://orders.mesh/`],
-    [
-      'where would it go',
-      `npx gatemesh explain http://orders.mesh/ --from web --admin ${adminOf()}`,
-    ],
+    ['where would it go', 'npx gatemesh explain http://orders.mesh/ --from web'],
+    ['how is vm-a', 'npx gatemesh status'],
     ['move the weights', put(CANARY_KEY, canary(20, 80))],
+    ['what is configured', 'npx gatemesh get'],
   ]);
 }
 
@@ -166,17 +169,11 @@ function registryPlace({ registryChoice: choice }: World): string {
   return `${choice.etcd.endpoints.join(', ')}, keys under ${choice.etcd.prefix}/`;
 }
 
-function putCommand(
-  world: World,
-  etcd: string | undefined,
-): (key: string, value: string) => string {
-  const choice = world.registryChoice;
-  if ('etcd' in choice) {
-    return (key, value) =>
-      `etcdctl --endpoints ${etcd} put ${choice.etcd.prefix}/${key} '${value}'`;
-  }
-  return (key, value) =>
-    `echo '${value}' | npx gatemesh apply ${key} - --registry ${choice.embedded.file}`;
+/** How somebody in front of the demo puts a document; with the embedded registry by the checking command. */
+function putCommand({ registryChoice: choice }: World, etcd: string | undefined): PutCommand {
+  return 'etcd' in choice
+    ? (key, value) => `etcdctl --endpoints ${etcd} put ${choice.etcd.prefix}/${key} '${value}'`
+    : (key, value) => `echo '{"${key}":${value}}' | npx gatemesh apply -f -`;
 }
 
 function checkUrl(url: string): void {

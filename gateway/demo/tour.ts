@@ -6,13 +6,15 @@ import type { Screen } from './screen.ts';
 import { get, parseAnswers, type SampleService } from './services.ts';
 import { measure, steady, type Measured } from './traffic.ts';
 
+/** The command line that puts a document, as a person types it. */
+export type PutCommand = (key: string, value: string) => string;
+
 export interface TourParts {
   readonly registry: DemoRegistry;
   readonly screen: Screen;
   /** The instance that dies: `orders` v2 on vm-c. */
   readonly victim: SampleService;
-  /** How the put of a document looks when typed; shown beside what is done. */
-  readonly putCommand: (key: string, value: string) => string;
+  readonly putCommand: PutCommand;
 }
 
 const ORDERS = { address: WEB_EGRESS, host: 'orders.mesh' } as const;
@@ -139,11 +141,14 @@ async function loseAnInstance(parts: TourParts, check: Check): Promise<void> {
 }
 
 async function putABadDocument(parts: TourParts, check: Check): Promise<void> {
-  const { registry, screen, putCommand } = parts;
+  const { registry, screen } = parts;
   await registry.inForce(await registry.put(CANARY_KEY, canary(50, 50)));
 
   const bad = canary(0, 100, 'weigth');
-  screen.line(`    $ ${putCommand(CANARY_KEY, bad)}`);
+  screen.line(`    ${CANARY_KEY} = ${bad}`);
+  screen.line(
+    '    (straight into the registry, as etcdctl does; "gatemesh apply" would have refused it)',
+  );
   const traffic = steady(ORDERS, RATE);
   await registry.put(CANARY_KEY, bad);
   await until('all three gateways reject it', async () => {

@@ -67,7 +67,9 @@ export async function startWorld(etcd: string | undefined, signal: AbortSignal):
     }
     return world;
   } catch (error) {
-    await world.stop(!signal.aborted);
+    await world.stop(!signal.aborted).catch(() => {
+      // etcd is away: that is what `error` says already, or it is the lesser trouble.
+    });
     throw error;
   }
 }
@@ -164,17 +166,18 @@ class Starting implements World {
     await Promise.all(gateways.map((gateway) => gateway.stop()));
     await ca?.stop();
     await Promise.all(this.services.map((service) => service.stop()));
-    if (this.#store !== undefined) {
+    try {
       if ('etcd' in this.registryChoice) await this.#clear();
-      await this.#store.close();
+      await this.#store?.close();
+    } finally {
+      // Without a process there is no log to look at.
+      if (!keepFiles || ca === undefined) await rm(this.folder, { recursive: true, force: true });
     }
-    // Without a process there is no log to look at.
-    if (!keepFiles || ca === undefined) await rm(this.folder, { recursive: true, force: true });
   }
 
   async #clear(): Promise<void> {
-    const { entries } = await this.#store!.range('');
-    for (const { key } of entries) await this.#store!.delete(key);
+    const entries = (await this.#store?.range(''))?.entries ?? [];
+    for (const { key } of entries) await this.#store?.delete(key);
   }
 
   async #startGateway(node: DemoNode): Promise<RunningProcess> {

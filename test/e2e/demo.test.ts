@@ -8,7 +8,7 @@ import { checkAddresses } from '../../gateway/demo/addresses.ts';
 import { startProcess } from '../../gateway/demo/processes.ts';
 import { startEtcd } from '../support/etcd.ts';
 import { eventually } from '../support/eventually.ts';
-import { GATEMESH, gatemesh, type Finished } from '../support/processes.ts';
+import { GATEMESH, gatemesh, run, type Finished } from '../support/processes.ts';
 
 const TOUR_MS = 60_000;
 let folder: string;
@@ -88,6 +88,40 @@ describe('gatemesh demo', () => {
       await assertNothingLeft();
     });
   }
+
+  it('prints commands that work, and goes on until SIGINT', async () => {
+    const logFile = join(folder, 'demo.log');
+    const running = await startProcess({
+      name: 'demo',
+      command: GATEMESH,
+      args: ['demo'],
+      logFile,
+      env: { ...process.env, TMPDIR: folder },
+    });
+    try {
+      await eventually(async () => {
+        assert.match(await readFile(logFile, 'utf8'), /^Ctrl-C ends everything\.$/m);
+      }, TOUR_MS);
+      const shown = (await readFile(logFile, 'utf8')).split(/^What to type.*$/m)[1]!;
+      const commands = shown.split('\n\n')[0]!.trim().split('\n');
+      // The first column says what it is for; two blanks end it.
+      const script = commands.map((line) => line.trim().replace(/^.*?  +/, '')).join('\n');
+      const typed = await run('bash', ['-e', '-o', 'pipefail', '-c', script], {
+        env: { ...process.env, npm_config_loglevel: 'silent' },
+        deadlineMs: 60_000,
+      });
+      assert.equal(typed.code, 0, typed.stdout + typed.stderr);
+      assert.match(typed.stdout, /^web v1 on vm-a, called by spiffe:/m);
+      assert.match(typed.stdout, /^orders v[12] on vm-[bc], called by spiffe:.*\/svc\/web$/m);
+      assert.match(typed.stdout, /^orders v[12] on vm-[bc], called by spiffe:.*\/node\/vm-a$/m);
+      assert.match(typed.stdout, /config\/routes\/orders-canary/);
+      assert.deepEqual(await running.kill('SIGINT'), { code: 0, signal: null });
+    } finally {
+      await running.stop();
+    }
+    await rm(logFile);
+    await assertNothingLeft();
+  });
 
   it('says which address is taken, and starts nothing', async () => {
     const squatter = createServer().listen(8_080, '127.0.1.1');
