@@ -185,14 +185,14 @@ describe('gatemesh ca serve, sign, token, status', () => {
   });
 
   it('keeps what it knows over a restart, and stops at SIGTERM with 0', async (t) => {
-    const { dir, child, url } = await serving(t);
+    const { dir, child, url, after } = await serving(t);
     const { stdout: token } = await ca(['token', '--node', 'vm-a', '--dir', dir]);
     const closed = once(child, 'close');
     child.kill('SIGTERM');
     assert.deepEqual(await closed, [0, null]);
     const listen = url.slice('https://'.length);
     const again = spawn(process.execPath, [RUN, 'serve', '--dir', dir, '--listen', listen]);
-    t.after(() => stop(again));
+    after(() => stop(again));
     const client = new CaClient({ url, fingerprint: undefined });
     const { svids } = await eventually(
       () => client.enrol([identity('node', 'vm-a')], token),

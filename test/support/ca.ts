@@ -23,11 +23,22 @@ export function identity(kind: IdentityKind, name: string): Identity {
 
 type After = (fn: () => Promise<void> | void) => void;
 
-/** Cleans up in the reverse order: `t.after` alone would remove a folder before what writes into it is stopped. */
+/**
+ * Cleans up in the reverse order: `t.after` alone would remove a folder before what writes into it is stopped. One
+ * failure does not keep the others from running: a process left behind would hold up the whole run.
+ */
 export function lastFirst(t: { after(fn: () => Promise<void>): void }): After {
   const pending: (() => Promise<void> | void)[] = [];
   t.after(async () => {
-    for (const fn of pending.toReversed()) await fn();
+    const failures: unknown[] = [];
+    for (const fn of pending.toReversed()) {
+      try {
+        await fn();
+      } catch (error) {
+        failures.push(error);
+      }
+    }
+    if (failures.length > 0) throw new AggregateError(failures, failures.map(String).join('; '));
   });
   return (fn) => void pending.push(fn);
 }

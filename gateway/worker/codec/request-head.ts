@@ -52,6 +52,9 @@ export class RequestHead implements FieldVisitor {
   #hasHost = false;
   #keepAlive = false;
   #listed: Set<string> | undefined;
+  /** No Host looks like this. */
+  #lastAuthority = ' ';
+  #lastHost = '';
 
   get hasBody(): boolean {
     return this.isChunked || this.contentLength > 0;
@@ -248,12 +251,19 @@ export class RequestHead implements FieldVisitor {
       this.host = '';
       return;
     }
+    // Connections mostly ask for one host again and again.
+    if (this.authority === this.#lastAuthority) {
+      this.host = this.#lastHost;
+      return;
+    }
     const lower = this.authority.toLowerCase();
     const match = HOST.exec(lower);
     if (match === null || Number(match[1] ?? 0) > 65_535) {
       throw new BadMessage(400, 'Host is not a host name with an optional port');
     }
     this.host = match[1] === undefined ? lower : lower.slice(0, -match[1].length - 1);
+    this.#lastAuthority = this.authority;
+    this.#lastHost = this.host;
   }
 
   /** RFC 9112 §6.1: whoever sends two framings wants two readers to disagree. */

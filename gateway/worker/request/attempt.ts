@@ -5,6 +5,7 @@ import type { Endpoint } from '../balance/endpoint.ts';
 import type { DataPlane } from '../data-plane.ts';
 import type { Exchange } from './exchange.ts';
 import type { Upstream } from './ports.ts';
+import type { MuxPool } from '../upstream/mux-pools.ts';
 import { InstancePool } from '../upstream/instance-pool.ts';
 import { callerLine } from './headers.ts';
 
@@ -33,8 +34,7 @@ export function attempt(
 ): Upstream {
   const { sourceIdentity } = exchange.arrival;
   if (!isLocal) {
-    const pool = plane.muxPools.get(sourceIdentity, endpoint.service, endpoint.instance.address);
-    return pool.open(exchange, endpoint.instance.id, sending);
+    return muxPool(plane, endpoint, sourceIdentity).open(exchange, endpoint.instance.id, sending);
   }
   const pool = (endpoint.upstream ??= instancePool(plane, endpoint)) as InstancePool;
   const connection = pool.take(sending.connectTimeoutMs);
@@ -45,6 +45,17 @@ export function attempt(
   });
   connection.start(exchange, sending.forwarded + callerLine(own, sourceIdentity), sending);
   return connection;
+}
+
+/** By caller, kept at the endpoint: finding it anew is a string to build and hash per request. */
+function muxPool(plane: DataPlane, endpoint: Endpoint, sourceIdentity: string): MuxPool {
+  const pools = (endpoint.upstream ??= new Map()) as Map<string, MuxPool>;
+  let pool = pools.get(sourceIdentity);
+  if (pool === undefined || pool.isForgotten) {
+    pool = plane.muxPools.get(sourceIdentity, endpoint.service, endpoint.instance.address);
+    pools.set(sourceIdentity, pool);
+  }
+  return pool;
 }
 
 function instancePool(plane: DataPlane, endpoint: Endpoint): InstancePool {

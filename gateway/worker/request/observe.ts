@@ -59,6 +59,7 @@ export class Observer {
   readonly #log: Log;
   readonly #series = new Map<string, Series>();
   readonly #retries = new Map<string, number>();
+  #last: Series | undefined;
 
   /** @param access where access lines go; undefined: nowhere */
   constructor(log: Log, access: Log | undefined) {
@@ -142,9 +143,23 @@ export class Observer {
   }
 
   #seriesOf(arrival: Arrival, destination: string, route: string): Series {
+    // Most requests are like the one before; building and hashing a key for each is dearer than counting it.
+    const last = this.#last;
+    if (
+      last !== undefined &&
+      last.route === route &&
+      last.destination === destination &&
+      last.direction === arrival.direction &&
+      last.source === arrival.sourceLabel
+    ) {
+      return last;
+    }
     const key = `${arrival.direction}\n${arrival.sourceLabel}\n${destination}\n${route}`;
     let series = this.#series.get(key);
-    if (series !== undefined) return series;
+    if (series !== undefined) {
+      this.#last = series;
+      return series;
+    }
     if (this.#series.size >= MAX_SERIES) {
       const other = `${arrival.direction}\nother`;
       series = this.#series.get(other) ?? new Series(arrival.direction, 'other', 'other', 'other');

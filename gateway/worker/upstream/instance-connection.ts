@@ -10,7 +10,7 @@ import { RESPONSE_RULES } from '../codec/header-rules.ts';
 import { MAX_HEAD_BYTES } from '../codec/limits.ts';
 import { FAILURES } from '../request/failures.ts';
 import { BODY_NONE, BODY_UNKNOWN } from '../request/ports.ts';
-import { dial } from '../sockets.ts';
+import { dial, readFrom } from '../sockets.ts';
 import { Wire } from '../wire.ts';
 
 /** Interim answers before the real one; an origin that sends more is broken or hostile. */
@@ -39,9 +39,9 @@ export class InstanceConnection extends Wire implements Upstream, ChunkSink {
   #held: Buffer | undefined;
 
   constructor(plane: DataPlane, address: Address, connectTimeoutMs: number, pool: InstancePool) {
-    const { socket, readTo } = dial(address);
+    const socket = dial(address);
     super(socket);
-    readTo(this);
+    readFrom(socket, this);
     this.#plane = plane;
     this.#pool = pool;
     const timer = setTimeout(() => this.destroy(), connectTimeoutMs);

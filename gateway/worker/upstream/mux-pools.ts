@@ -61,7 +61,9 @@ export class MuxPools {
   sweep(nowMs: number, wallMs: number): void {
     for (const [key, pool] of this.#pools) {
       pool.sweep(nowMs, wallMs);
-      if (pool.isUnused(nowMs)) this.#pools.delete(key);
+      if (!pool.isUnused(nowMs)) continue;
+      pool.isForgotten = true;
+      this.#pools.delete(key);
     }
   }
 
@@ -90,6 +92,8 @@ interface Open {
 const FORGET_AFTER_MS = 600_000;
 
 export class MuxPool {
+  /** Not swept any more: whoever kept a reference asks for a new one. */
+  isForgotten = false;
   readonly #pools: MuxPools;
   readonly #source: string;
   readonly #service: string;
