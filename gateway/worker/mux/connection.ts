@@ -42,6 +42,8 @@ export abstract class MuxConnection extends Wire {
   #payloadBytes = 0;
   #isInPayload = false;
 
+  /** Bytes came since the last look: kept as a flag, so that reading asks no clock. */
+  #hasHeard = false;
   #lastHeardMs = 0;
   #pingSentMs = 0;
 
@@ -77,24 +79,20 @@ export abstract class MuxConnection extends Wire {
 
   /** @returns 'dead' when a peer with open streams does not answer */
   checkAlive(nowMs: number): 'alive' | 'dead' {
-    if (this.streams.size === 0) {
+    if (this.#hasHeard || this.streams.size === 0) {
+      this.#hasHeard = false;
       this.#lastHeardMs = nowMs;
       this.#pingSentMs = 0;
       return 'alive';
     }
     if (this.#pingSentMs > 0) {
-      if (this.#lastHeardMs >= this.#pingSentMs) this.#pingSentMs = 0;
-      else return nowMs - this.#pingSentMs > PONG_WITHIN_MS ? 'dead' : 'alive';
+      return nowMs - this.#pingSentMs > PONG_WITHIN_MS ? 'dead' : 'alive';
     }
     if (nowMs - this.#lastHeardMs > PING_AFTER_MS) {
       this.#pingSentMs = nowMs;
       this.sendNumber(TYPE.ping, 0, 0, 0);
     }
     return 'alive';
-  }
-
-  heard(nowMs: number): void {
-    this.#lastHeardMs = nowMs;
   }
 
   // === frames out ===
@@ -177,6 +175,7 @@ export abstract class MuxConnection extends Wire {
   // === frames in ===
 
   override onBytes(bytes: Buffer, start: number, end: number): void {
+    this.#hasHeard = true;
     try {
       let at = start;
       while (at < end && !this.isClosed) {
