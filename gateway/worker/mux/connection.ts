@@ -1,5 +1,8 @@
 import type { TLSSocket } from 'node:tls';
 import type { MuxStream } from './stream.ts';
+import { BadMessage } from '../codec/bad-message.ts';
+import { CR, LF } from '../codec/chars.ts';
+import { readTrailers } from '../codec/chunked.ts';
 import { readFrom } from '../sockets.ts';
 import { Wire } from '../wire.ts';
 import {
@@ -264,6 +267,9 @@ export abstract class MuxConnection extends Wire {
         const length = (bytes[start]! << 16) | (bytes[start + 1]! << 8) | bytes[start + 2]!;
         const body = start + 3 + length;
         if (body > end) throw new MuxError('HEAD is shorter than its head');
+        // The codec relies on it: without, it would read the body's first bytes as the head's last.
+        if (length < 2 || bytes[body - 2] !== CR || bytes[body - 1] !== LF)
+          throw new MuxError('a head that does not end with its line');
         this.onHead(this.#id, bytes, start + 3, end, body, this.#flags === FLAG_END);
         break;
       }
@@ -271,7 +277,7 @@ export abstract class MuxConnection extends Wire {
         this.#dataRead(bytes, start, end, true);
         break;
       case TYPE.end:
-        this.#stream()?.endArrived(bytes.latin1Slice(start, end));
+        this.#stream()?.endArrived(trailersIn(bytes, start, end));
         break;
       case TYPE.reset:
         this.#stream()?.resetArrived(end > start ? bytes[start]! : 0);
@@ -303,5 +309,18 @@ export abstract class MuxConnection extends Wire {
       throw new MuxError(`a frame for stream ${this.#id}, which was never opened`);
     }
     return stream;
+  }
+}
+
+/** They go out as lines of chunked coding: read as strictly as if they had come in that way. */
+function trailersIn(bytes: Buffer, start: number, end: number): string {
+  if (start === end) return '';
+  if (bytes[end - 2] !== CR || bytes[end - 1] !== LF)
+    throw new MuxError('trailers that do not end with their line');
+  try {
+    return readTrailers(bytes, start, end);
+  } catch (error) {
+    if (error instanceof BadMessage) throw new MuxError(error.message);
+    throw error;
   }
 }
