@@ -10,11 +10,15 @@ import {
   FLAG_END,
   FRAME_HEADER_BYTES,
   MAX_PAYLOAD_BYTES,
+  MAX_STREAMS,
   MuxError,
   TYPE,
+  WINDOW_BYTES,
 } from './frames.ts';
 
 const OUT_BYTES = 65_536;
+/** What a peer may leave unread: that windows of all streams are full, and no more. */
+const MAX_UNSENT_BYTES = MAX_STREAMS * WINDOW_BYTES;
 /** A peer that is quiet this long while streams are open is asked for a sign of life … */
 const PING_AFTER_MS = 2_000;
 /** … and given up after this. */
@@ -149,6 +153,11 @@ export abstract class MuxConnection extends Wire {
     if (this.#used === 0 || this.isClosed) return;
     this.socket.write(this.#out.subarray(0, this.#used));
     this.#used = 0;
+    // More than the windows allow: a peer that makes us answer and does not read.
+    if (this.socket.writableLength > MAX_UNSENT_BYTES) {
+      this.socket.destroy(new MuxError('a peer that does not read what it asks for'));
+      return;
+    }
     // TLS has taken the bytes already when nothing is queued; otherwise they are still being referred to.
     if (this.socket.writableLength > 0) this.#out = Buffer.allocUnsafeSlow(OUT_BYTES);
   }
