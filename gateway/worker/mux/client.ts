@@ -265,10 +265,11 @@ export class MuxClientStream extends MuxStream implements Upstream {
         : isEnd
           ? 0
           : BODY_UNKNOWN;
-    this.#expected = length === BODY_UNKNOWN ? -1 : Math.max(0, length) - (end - body);
-    if (this.#expected < -1 || (isEnd && this.#expected > 0)) {
+    const left = Math.max(0, length) - (end - body);
+    if (length !== BODY_UNKNOWN && (left < 0 || (isEnd && left > 0))) {
       throw new MuxError('a body that is not as long as its Content-Length');
     }
+    this.#expected = length === BODY_UNKNOWN ? -1 : left;
     if (isEnd) this.#through();
     sink.responseStarted(bytes, body, end, isEnd, length);
   }
