@@ -3,8 +3,8 @@ import type { Failure, ResponseSink, Upstream } from '../request/ports.ts';
 import type { Sending } from '../request/attempt.ts';
 import { BadMessage } from '../codec/bad-message.ts';
 import { MESH_RESPONSE_RULES } from '../codec/header-rules.ts';
-import { FAILURE_OF_REASON, FAILURES } from '../request/failures.ts';
-import { BODY_NONE, BODY_UNKNOWN } from '../request/ports.ts';
+import { FAILURE_OF_REASON, FAILURES, REASONS } from '../request/failures.ts';
+import { BODY_NONE, BODY_UNKNOWN, MAX_INTERIM } from '../request/ports.ts';
 import { MuxConnection } from './connection.ts';
 import { MAX_DATA_BYTES, MuxError, RESET, TYPE, VERSION } from './frames.ts';
 import { MuxStream } from './stream.ts';
@@ -151,6 +151,7 @@ export class MuxClientStream extends MuxStream implements Upstream {
   #early: Buffer[] = [];
   #earlyTrailers: string | undefined;
   #expected = -1;
+  #interim = 0;
   #isTunnel = false;
   #isAnswered = false;
 
@@ -241,8 +242,10 @@ export class MuxClientStream extends MuxStream implements Upstream {
     }
     this.arrived(end - body);
     if (head.status < 200) {
-      if (head.status !== 101) sink.informed();
-      else if (request.upgrade !== '' && request.upgrade === head.upgrade) {
+      if (head.status !== 101) {
+        if (++this.#interim > MAX_INTERIM) throw new MuxError('too many interim answers');
+        sink.informed();
+      } else if (request.upgrade !== '' && request.upgrade === head.upgrade) {
         this.#isTunnel = true;
         this.#isAnswered = true;
         sink.tunnelOpened(bytes, body, end);
