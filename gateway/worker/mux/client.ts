@@ -252,7 +252,8 @@ export class MuxClientStream extends MuxStream implements Upstream {
       } else throw new MuxError('101 for a protocol that was not asked for');
       return;
     }
-    const failure = FAILURE_OF_REASON[head.reason];
+    if (!REASONS.has(head.reason)) head.reason = '';
+    const failure = FAILURE_OF_REASON.get(head.reason);
     if (failure !== undefined) {
       this.#leave(RESET.done);
       this.fail(failure);
