@@ -149,6 +149,8 @@ export class MuxClientStream extends MuxStream implements Upstream {
   #isEnded = false;
   /** Body bytes from before the start; copied, since the read buffer has other contents by then. */
   #early: Buffer[] = [];
+  /** The sender was told to pause until the start. */
+  #isHeldBack = false;
   #earlyTrailers: string | undefined;
   #expected = -1;
   #interim = 0;
@@ -195,12 +197,13 @@ export class MuxClientStream extends MuxStream implements Upstream {
     for (const piece of fits ? early.slice(1) : early) this.send(piece, 0, piece.length);
     if (this.#isEnded && !isLast) this.sendEndOfStream('');
     if (this.#earlyTrailers !== undefined) this.sendEndOfStream(this.#earlyTrailers);
-    else if (rest) this.#sink?.upstreamDrained();
+    else if (this.#isHeldBack) this.#sink?.upstreamDrained();
   }
 
   sendBody(bytes: Buffer, start: number, end: number): boolean {
     if (this.#isStarted) return this.send(bytes, start, end);
     this.#early.push(Buffer.from(bytes.subarray(start, end)));
+    this.#isHeldBack = true;
     return false;
   }
 
