@@ -92,6 +92,7 @@ export class MuxClient extends MuxConnection {
     if (bytes.readUInt32BE(start) !== VERSION)
       throw new MuxError('a protocol version we do not speak');
     this.#mostStreams = bytes.readUInt32BE(start + 4);
+    if (this.#mostStreams === 0) throw new MuxError('a peer that allows no stream');
     this.#state = 'open';
     const waiting = [...this.#waiting];
     this.#waiting.clear();
