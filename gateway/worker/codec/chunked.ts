@@ -45,6 +45,18 @@ const trailerVisitor = {
 };
 
 /**
+ * Reads a trailer section without the empty line that ends it.
+ *
+ * @param end offset just behind the CRLF of the last line
+ * @returns the lines that may go on, each with its CRLF
+ * @throws BadMessage 400 or 431
+ */
+export function readTrailers(bytes: Buffer, start: number, end: number): string {
+  if (end - start > MAX_TRAILER_BYTES + 2) throw new BadMessage(400, 'the trailers are too long');
+  return readFields(bytes, start, end, TRAILER_RULES, trailerVisitor);
+}
+
+/**
  * Takes chunked coding off a stream of bytes (RFC 9112 §7.1), strictly: hex size without sign or
  * space, CRLF and nothing else, bounded extensions (ignored) and trailers. One object per
  * connection, `reset` before each body.
@@ -151,8 +163,7 @@ export class ChunkDecoder {
       this.#tail = Buffer.from(all);
       return end;
     }
-    if (close > MAX_TRAILER_BYTES) throw new BadMessage(400, 'the trailers are too long');
-    this.trailers = readFields(all, 0, close + 2, TRAILER_RULES, trailerVisitor);
+    this.trailers = readTrailers(all, 0, close + 2);
     this.#state = DONE;
     return start + close + 4 - held;
   }
