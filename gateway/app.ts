@@ -18,6 +18,7 @@ import { openEmbeddedStore } from '../registry/store/embedded.ts';
 import { openEtcdStore } from '../registry/store/etcd.ts';
 import type { Store } from '../registry/store/store.ts';
 import { RegistryView } from '../registry/view.ts';
+import { untilJoined } from './joining.ts';
 import { startAdmin, type Admin } from './admin/server.ts';
 import type { AdminSource } from './admin/source.ts';
 import type { GatewayConfig, RegistryConfig } from './config.ts';
@@ -58,12 +59,14 @@ export interface RunningGateway {
  * the CA are away; then these two, in the background.
  *
  * @param file where `config` was read from, for messages
+ * @param stopped resolves when the gateway is to end before it has quite started
  * @throws MeshError with the setting to correct; then nothing is left running
  */
 export async function startGateway(
   file: string,
   config: GatewayConfig,
   log: Log,
+  stopped: Promise<void>,
 ): Promise<RunningGateway> {
   await using started = new AsyncDisposableStack();
 
@@ -95,6 +98,12 @@ export async function startGateway(
   started.defer(() => edge.close());
   for (const { spec, socket } of listeners) workers.listen(spec, socket);
   await allListening(workers, listeners);
+  await untilJoined({
+    identity,
+    hasSnapshot: lastGood !== undefined,
+    registry: { name: store.name, isConnected: () => view.state.connected },
+    stopped,
+  });
 
   // Others may know of this node only now that it answers.
   supervisor.register();
