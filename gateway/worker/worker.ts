@@ -42,6 +42,8 @@ export interface WorkerPorts {
 export class Worker {
   readonly #ports: WorkerPorts;
   readonly #listeners = new Map<string, Listener>();
+  /** Let go, but with clients whose time limits still hold. */
+  readonly #leaving = new Set<Listener>();
   /** Mesh sockets that came before the first certificate. */
   readonly #waiting = new Map<string, unknown>();
   #plane: DataPlane | undefined;
@@ -73,8 +75,7 @@ export class Worker {
         this.#listen(message.listener, handle);
         break;
       case 'unlisten':
-        this.#listeners.get(message.id)?.drain();
-        this.#listeners.delete(message.id);
+        this.#unlisten(message.id);
         break;
       case 'ask':
         this.#ports.send({ type: 'reply', id: message.id, reply: this.#answer(message.question) });
@@ -153,6 +154,14 @@ export class Worker {
     }
   }
 
+  #unlisten(id: string): void {
+    const listener = this.#listeners.get(id);
+    if (listener === undefined) return;
+    this.#listeners.delete(id);
+    this.#leaving.add(listener);
+    listener.drain();
+  }
+
   #answer(question: WorkerQuestion): WorkerReply {
     try {
       switch (question.kind) {
@@ -218,6 +227,10 @@ export class Worker {
     plane.muxPools.sweep(now, wall);
     for (const pool of plane.instancePools) pool.sweep(now);
     for (const listener of this.#listeners.values()) listener.sweep(now, wall);
+    for (const listener of this.#leaving) {
+      listener.sweep(now, wall);
+      if (listener.open === 0) this.#leaving.delete(listener);
+    }
     if (this.#drainBy > 0 && (plane.exchanges.size === 0 || now > this.#drainBy))
       this.#ports.exit();
   }

@@ -111,6 +111,7 @@ export class Exchange implements ResponseSink, Member {
       this.#downstream.clientAddress,
       this.#requestId,
       this.#traceparent,
+      this.#target!.name,
     );
     if (this.requestHead.expectsContinue && !isEnded) this.#downstream.inform('100 Continue\r\n');
     this.#pickAndAttempt(bytes, start, end, isEnded);
