@@ -1,6 +1,8 @@
 import type { Log } from '#kit/log.ts';
 import type { Rng } from '#kit/rng.ts';
 import type {
+  Explanation,
+  ExplainRequest,
   FromWorker,
   ListenerSpec,
   ToWorker,
@@ -15,6 +17,8 @@ import { createLog } from '#kit/log.ts';
 import { Identities } from './identities.ts';
 import { MeshListener } from './listeners/mesh.ts';
 import { PlainListener } from './listeners/plain.ts';
+import { formatIdentity } from '../../ca/identity.ts';
+import { egressIdentity } from './request/identify.ts';
 import { Observer } from './request/observe.ts';
 import { Roster } from './roster.ts';
 import { Tables } from './tables.ts';
@@ -168,16 +172,26 @@ export class Worker {
         case 'metrics':
           return { kind: 'metrics', metrics: this.#metrics() };
         case 'explain':
-          return {
-            kind: 'explain',
-            explanation: this.#live().tables.explain(question.request, this.#ports.now()),
-          };
+          return { kind: 'explain', explanation: this.#explain(question.request) };
         case 'state':
           return { kind: 'state', state: this.#state() };
       }
     } catch (error) {
       return { kind: 'error', message: messageOf(error) };
     }
+  }
+
+  #explain(request: ExplainRequest): Explanation {
+    const { settings, tables } = this.#live();
+    const explanation = tables.explain(request, this.#ports.now());
+    const { trustDomain, nodeIdentity } = settings;
+    const { from, gateway } = request;
+    const source =
+      gateway === undefined
+        ? egressIdentity(from, trustDomain, nodeIdentity)
+        : formatIdentity({ trustDomain, kind: 'edge', name: gateway });
+    if (this.#identities?.get(source) !== undefined) return explanation;
+    return { ...explanation, outcome: `502 UF: this gateway has no certificate for ${source}` };
   }
 
   #metrics(): Extract<WorkerReply, { kind: 'metrics' }>['metrics'] {

@@ -175,6 +175,10 @@ export class Exchange implements ResponseSink, Member {
 
   // === the answer, from the upstream ===
 
+  requestSent(): void {
+    this.#attemptMs = this.#plane.now();
+  }
+
   informed(): void {
     const { statusText, lines } = this.responseHead;
     this.#downstream.inform(`${statusText}\r\n${lines}`);
@@ -295,7 +299,13 @@ export class Exchange implements ResponseSink, Member {
 
   /** Decided where the service runs: by its own gateway, on the caller's certificate. */
   #authorise(): FailureName | undefined {
-    if (this.arrival.direction !== 'ingress') return undefined;
+    const { direction, sourceIdentity } = this.arrival;
+    if (direction !== 'ingress') {
+      // A name that the CA did not grant to this VM is not handed on, to a service on the same VM neither.
+      return this.#plane.muxPools.identities?.get(sourceIdentity) === undefined
+        ? 'noIdentity'
+        : undefined;
+    }
     return this.#isAllowed() ? undefined : 'denied';
   }
 

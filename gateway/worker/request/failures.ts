@@ -18,6 +18,13 @@ export const FAILURES = {
     'no instance of the service is healthy',
   ),
   connect: fault('connect_failure', 'UF', 502, true, 'the service could not be reached'),
+  noIdentity: failure(
+    'no_identity',
+    'UF',
+    502,
+    true,
+    'this gateway has no certificate for the caller; "gatemesh status" says why',
+  ),
   peerRefused: failure(
     'connect_failure',
     'UF',
