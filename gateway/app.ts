@@ -160,10 +160,7 @@ function connectParts(needed: PartsNeeded) {
     ...shared,
     count: config.workers,
     workerFile: WORKER_FILE,
-    tables: () => {
-      const { revision, documents } = view.state;
-      return { revision, reset: true, put: [...documents], deleted: [] };
-    },
+    tables: () => supervisor.tables(),
     onApplied: () => supervisor.onApplied(),
   });
   const edge = new EdgeListeners({ host: workers, bind: bindListener, log });

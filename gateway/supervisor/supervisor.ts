@@ -19,6 +19,7 @@ import { probe } from '../health/probe.ts';
 import { Prober, type ProbedHealth } from '../health/prober.ts';
 import type { EdgeListeners } from './edge-listeners.ts';
 import type { IdentitySource } from './identity-source.ts';
+import { withOwnInstances } from './own-instances.ts';
 import { Publisher, type LeasedKeys } from './publisher.ts';
 import { desiredRegistration, instanceId, type LocalInstance } from './registration.ts';
 import { uidOf } from './unix-users.ts';
@@ -202,7 +203,7 @@ export class Supervisor {
 
   #onChange(change: RegistryChange): void {
     this.#lastChange = change.revision;
-    this.#parts.workers.applyChange(change);
+    this.#parts.workers.applyChange(this.#ofThisMachine(change));
     const { gateway, node } = this.#config;
     const keys = [...change.put.map(([key]) => key), ...change.deleted];
     if (change.reset || keys.includes(configKey('node-intents', node))) this.#register();
@@ -210,6 +211,26 @@ export class Supervisor {
     const isEdge = (key: string): boolean =>
       key === `config/gateways/${gateway}` || key.startsWith('config/certificates/');
     if (gateway !== undefined && (change.reset || keys.some(isEdge))) this.#updateEdge();
+  }
+
+  /** The whole effective tables, for a worker that starts now. */
+  tables(): RegistryChange {
+    const { revision, documents } = this.#parts.view.state;
+    return this.#ofThisMachine({ revision, reset: true, put: [...documents], deleted: [] });
+  }
+
+  #ofThisMachine(whole: RegistryChange): RegistryChange {
+    const { advertise, log } = this.#parts;
+    const { node } = this.#config;
+    const instances = this.#localInstances();
+    const { change, foreign } = withOwnInstances(whole, { node, advertise, instances });
+    if (foreign.length > 0) {
+      log.warn(
+        { keys: foreign },
+        'not ours, and not used: instances of this node that its file does not name',
+      );
+    }
+    return change;
   }
 
   /** Every certificate here carries the trust domain, so it cannot change under a running gateway. */
