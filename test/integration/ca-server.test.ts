@@ -4,7 +4,7 @@ import { writeFile } from 'node:fs/promises';
 import { createServer as createTcpServer, type AddressInfo } from 'node:net';
 import { request as httpsRequest } from 'node:https';
 import { describe, it, type TestContext } from 'node:test';
-import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
+import { connect as tlsConnect, createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import { formatAddress } from '#kit/address.ts';
 import { systemClock } from '#kit/clock.ts';
 import { CaClient } from '../../ca/client.ts';
@@ -307,6 +307,25 @@ describe('CaClient', () => {
       code: 'ca_unreachable',
       message: /no answer within 0.1 s/,
     });
+  });
+});
+
+describe('a client that does not finish its request', () => {
+  it('is sent away about ten seconds after it began', async (t) => {
+    const { after, server } = await running(t);
+    const { host, port } = server.address;
+    const socket = tlsConnect({ host, port, rejectUnauthorized: false });
+    after(() => void socket.destroy());
+    let answer = '';
+    socket.setEncoding('latin1').on('data', (text: string) => (answer += text));
+    socket.on('error', () => {});
+    const began = performance.now();
+    socket.write(
+      'POST /v1/enrol HTTP/1.1\r\nhost: ca\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n{',
+    );
+    await once(socket, 'close', { signal: AbortSignal.timeout(14_000) });
+    assert.match(answer, /^HTTP\/1\.1 408 /);
+    assert.ok(performance.now() - began > 9_000);
   });
 });
 
