@@ -240,7 +240,7 @@ export class Supervisor {
     if (wanted === trustDomain) return;
     log.error(
       { wanted, running: trustDomain },
-      'config/mesh names another trust domain than this gateway runs with; restart it to take it over',
+      'config/mesh names another trust domain than the certificates here, which stay in use; to move this gateway, stop it, remove the folder identity in its dataDir and give it a token of the other CA',
     );
   }
 
