@@ -20,6 +20,9 @@ import { failureResponse } from './respond.ts';
 /** Requests of one service that may be under way in one worker (Envoy's default for a cluster). */
 const MAX_REQUESTS_PER_SERVICE = 1024;
 
+/** More gateways than any honest chain of calls has, few enough that a loop costs nothing. */
+const MAX_HOPS = 16;
+
 type Phase = 'idle' | 'waiting' | 'answering' | 'tunnel';
 
 /**
@@ -323,6 +326,7 @@ export class Exchange implements ResponseSink, Member {
   }
 
   #admit(): FailureName | undefined {
+    if (this.requestHead.hops >= MAX_HOPS) return 'loop';
     return this.#target!.load.requests >= MAX_REQUESTS_PER_SERVICE ? 'overflow' : undefined;
   }
 

@@ -28,7 +28,10 @@ export function forwardedHead(
   return (
     `${start}${hop}${ids}x-forwarded-for: ${before}${clientAddress}\r\n` +
     `x-forwarded-proto: ${head.forwardedProto || arrival.scheme}\r\n` +
-    `x-forwarded-host: ${head.forwardedHost || authority}\r\n`
+    `x-forwarded-host: ${head.forwardedHost || authority}
+` +
+    `x-gatemesh-hops: ${head.hops + 1}
+`
   );
 }
 
