@@ -9,6 +9,7 @@ import { canonicalPath, SUSPICIOUS_PATH } from './path.ts';
 
 const HOST = /^(?:\[[0-9a-f:.]{2,45}\]|[a-z0-9](?:[-a-z0-9._]{0,253})?)(?::(\d{1,5}))?$/;
 const REQUEST_ID = /^[A-Za-z0-9._:@=+/-]{1,128}$/;
+const HOPS = /^\d{1,4}$/;
 /** W3C Trace Context §3.2: version 00, lower-case hex, neither id all zeros. */
 const TRACEPARENT = /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/;
 
@@ -44,6 +45,8 @@ export class RequestHead implements FieldVisitor {
   forwardedFor = '';
   forwardedProto = '';
   forwardedHost = '';
+  /** Gateways that took this request in before, as far as it says itself. */
+  hops = 0;
   /** From another gateway: the instance its balancer chose. */
   instance = '';
   /** Field lines to pass on, each with its CRLF. */
@@ -157,6 +160,10 @@ export class RequestHead implements FieldVisitor {
       case RULE.instance:
         this.instance = valueText(bytes, start, end);
         return true;
+      case RULE.hops:
+        // Of several the largest, and no more than counts: it only ever gets the request itself refused.
+        this.hops = Math.max(this.hops, Number(matching(HOPS, valueText(bytes, start, end))));
+        return true;
       case RULE.refuse:
         throw new BadMessage(
           400,
@@ -179,6 +186,7 @@ export class RequestHead implements FieldVisitor {
     this.forwardedFor = '';
     this.forwardedProto = '';
     this.forwardedHost = '';
+    this.hops = 0;
     this.instance = '';
     this.authority = '';
     this.#hasHost = false;
