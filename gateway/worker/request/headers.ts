@@ -28,10 +28,8 @@ export function forwardedHead(
   return (
     `${start}${hop}${ids}x-forwarded-for: ${before}${clientAddress}\r\n` +
     `x-forwarded-proto: ${head.forwardedProto || arrival.scheme}\r\n` +
-    `x-forwarded-host: ${head.forwardedHost || authority}
-` +
-    `x-gatemesh-hops: ${head.hops + 1}
-`
+    `x-forwarded-host: ${head.forwardedHost || authority}\r\n` +
+    `x-gatemesh-hops: ${head.hops + 1}\r\n`
   );
 }
 
