@@ -7,6 +7,7 @@ import { createLog } from '#kit/log.ts';
 import { Metrics } from '../../../gateway/admin/metrics.ts';
 import { parseGatewayConfig } from '../../../gateway/config.ts';
 import { gatewayFile, localService } from '../../../gateway/config/schema.ts';
+import { FAILURES, REASONS } from '../../../gateway/worker/request/failures.ts';
 import { fakeSource, STATUS } from '../../support/admin-source.ts';
 
 const ROOT = join(import.meta.dirname, '../../..');
@@ -113,6 +114,18 @@ describe('gateway/config.md', () => {
       const row = section('Metrics').match(new RegExp(`^\\| \`${name}\` .*$`, 'm'))![0];
       const said = Array.from(row.split('|')[2]!.matchAll(/`(\w+)`/g), ([, label]) => label!);
       assert.deepEqual(said.toSorted(), labels.toSorted(), name);
+    }
+  });
+
+  it('has a row for every reason with its statuses, and no other', () => {
+    const title = 'Answers a gateway makes itself';
+    assert.deepEqual(rowsOf(title).toSorted(), [...REASONS].toSorted());
+    for (const { reason, status } of Object.values(FAILURES)) {
+      const row = section(title).match(new RegExp(`^\\| \`${reason}\` .*$`, 'm'))![0];
+      assert.ok(
+        row.split('|')[2]!.includes(String(status)),
+        `${reason} is answered with ${status}`,
+      );
     }
   });
 });
