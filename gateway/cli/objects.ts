@@ -171,16 +171,21 @@ class Registry {
   readonly revision: number;
   readonly entries: ReadonlyMap<string, Entry>;
   readonly #typed: ReadonlyMap<string, TypedDocument>;
+  /** Keys whose text is no document. */
+  readonly #rejected: ReadonlySet<string>;
 
   private constructor(revision: number, entries: readonly Entry[]) {
     this.revision = revision;
     this.entries = new Map(entries.map((entry) => [entry.key, entry]));
     const typed = new Map<string, TypedDocument>();
+    const rejected = new Set<string>();
     for (const { key, value } of entries) {
       const parsed = parseDocument(key, value);
       if (parsed.ok) typed.set(key, parsed.typed);
+      else rejected.add(key);
     }
     this.#typed = typed;
+    this.#rejected = rejected;
   }
 
   static async read(store: Store): Promise<Registry> {
@@ -194,6 +199,7 @@ class Registry {
     puts: readonly {
       readonly key: string;
       readonly source: string;
+      readonly text: string;
       readonly typed: TypedDocument;
     }[],
     deleted?: string,
@@ -201,16 +207,25 @@ class Registry {
     const after = new Map(this.#typed);
     if (deleted !== undefined) after.delete(deleted);
     for (const { key, typed } of puts) after.set(key, typed);
-    const sources = new Map(puts.map(({ key, source }) => [key, source]));
-    const knownBefore = knownOf(this.#typed.values());
-    const knownAfter = knownOf(after.values());
+    const put = new Map(puts.map((one) => [one.key, one]));
+    const rejected = this.#rejected.difference(new Set([...put.keys(), deleted]));
+    const knownBefore = knownOf(this.#typed.values(), this.#rejected);
+    const knownAfter = knownOf(after.values(), rejected);
     return [...after].flatMap(([key, typed]) => {
-      const source = sources.get(key);
-      const problems = checkReferences(typed, knownAfter);
-      if (source === undefined && checkReferences(typed, knownBefore).length > 0) return [];
-      return problems.map((problem) => ({ source: source ?? 'registry', key, ...problem }));
+      const own = put.get(key);
+      const entry = this.entries.get(key);
+      const text = own?.text ?? entry!.value;
+      const problems = checkReferences(typed, knownAfter, text);
+      if (own === undefined && checkReferences(typed, knownBefore, text).length > 0) return [];
+      const source = own?.source ?? sourceOf(entry!);
+      return problems.map((problem) => ({ source, key, ...problem }));
     });
   }
+}
+
+/** What a problem of something in the registry begins with. */
+export function sourceOf({ modRevision }: Pick<Entry, 'modRevision'>): string {
+  return `registry, revision ${modRevision}`;
 }
 
 function prefixOf(kind: ConfigKind | undefined): string {

@@ -108,12 +108,12 @@ describe('gatemesh apply', () => {
     await applyAll();
     await assert.rejects(run(runApply, '-f', route), {
       code: 'objects_invalid',
-      message: `a problem; nothing is written:\n  ${route}: config/routes/r: $.to[0].service: wanted the name of a service that exists; got "oders". Did you mean "orders"?`,
+      message: `a problem; nothing is written:\n  ${route}: config/routes/r: $.to: wanted the name of a service that exists; got "oders". Did you mean "orders"?`,
     });
     const service = await write('services/orders.json', '{"subsets":{"v2":{"version":"2"}}}');
     await assert.rejects(run(runApply, '-f', service), {
       message:
-        'a problem; nothing is written:\n  registry: config/routes/orders: $.to[0].subset: wanted the name of a subset of orders that exists; got "v1". Did you mean "v2"?',
+        'a problem; nothing is written:\n  registry, revision 2: config/routes/orders: $.to: wanted the name of a subset of orders that exists; got "v1". Did you mean "v2"?',
     });
   });
 
@@ -221,7 +221,7 @@ describe('gatemesh delete', () => {
     await assert.rejects(run(runDelete, 'services', 'orders'), {
       code: 'still_used',
       message:
-        'config/services/orders is pointed at (--force deletes it all the same):\n  registry: config/routes/orders: $.to[0].service: wanted the name of a service that exists (there is none); got "orders"',
+        'config/services/orders is pointed at (--force deletes it all the same):\n  registry, revision 2: config/routes/orders: $.to: wanted the name of a service that exists (there is none); got "orders"',
     });
     assert.equal(await run(runDelete, 'services', 'orders', '--force'), 0);
     assert.deepEqual(lines, ['config/services/orders deleted\nrevision 3']);
@@ -284,9 +284,64 @@ describe('gatemesh lint', () => {
     const file = await write('dir/routes/b.json', '{"host":"a","to":"orders@v2"}');
     assert.equal(await run(runLint, join(folder, 'dir')), 1);
     assert.deepEqual(lines, [
-      `${file}: config/routes/b: $.to[0].subset: wanted the name of a subset of orders that exists; got "v2". Did you mean "v1"?`,
+      `${file}: config/routes/b: $.to: wanted the name of a subset of orders that exists; got "v2". Did you mean "v1"?`,
       '3 objects, 1 problem',
     ]);
+  });
+});
+
+describe('documents that are there but broken', () => {
+  const broken: readonly [key: string, text: string, dependent: string, document: string][] = [
+    [
+      'config/gateways/public',
+      '{"listeners":[{"prot":80}]}',
+      'config/routes/r',
+      '{"host":"a","gateways":["public"],"to":"web"}',
+    ],
+    ['config/services/orders', '{oops', 'config/routes/r', '{"host":"a","to":"orders@v1"}'],
+    [
+      'config/certificates/shop',
+      '{}',
+      'config/gateways/g',
+      '{"listeners":[{"port":443,"protocol":"https","certificates":["shop"]}]}',
+    ],
+  ];
+  for (const [key, text, dependent, document] of broken) {
+    it(`lint tells of ${key} once, and not again for what points at it`, async () => {
+      await store.put('config/services/web', '{}');
+      const { revision } = await store.put(key, text);
+      await store.put(dependent, document);
+      assert.equal(await run(runLint), 1);
+      assert.deepEqual(
+        lines.filter((line) => line.includes(dependent)),
+        [],
+      );
+      assert.ok(
+        lines.every(
+          (line) =>
+            !line.includes(': ') || line.startsWith(`registry, revision ${revision}: ${key}: `),
+        ),
+      );
+    });
+
+    it(`apply says that ${key} is what is wrong`, async () => {
+      await store.put('config/services/web', '{}');
+      await store.put(key, text);
+      const file = await write(`${dependent.replace('config/', '')}.json`, document);
+      await assert.rejects(run(runApply, '-f', file), {
+        code: 'objects_invalid',
+        message: new RegExp(`that is in force; got "[a-z]+", and ${key} is itself rejected$`),
+      });
+    });
+  }
+
+  it('are in files as in the registry', async () => {
+    await write('dir/gateways/public.json', '{"listeners":[{"prot":80}]}');
+    await write('dir/gateways/other.json', '{"listeners":[{"port":80}]}');
+    await write('dir/routes/r.json', '{"host":"a","gateways":["public"],"to":"web"}');
+    assert.equal(await run(runLint, join(folder, 'dir')), 1);
+    assert.match(lines[0]!, /config\/gateways\/public: \$\.listeners\[0\]\.port/);
+    assert.ok(lines.every((line) => !line.includes('config/routes/r')));
   });
 });
 
