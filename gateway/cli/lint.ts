@@ -16,6 +16,7 @@ import {
   readObjects,
   type SourceObject,
   type SourceProblem,
+  unreadLines,
 } from './object-files.ts';
 import { sourceOf, type Out } from './objects.ts';
 
@@ -57,19 +58,20 @@ export async function lintStore(args: LintArgs, store: Store, out: Out): Promise
  * The same for files, without a registry. A service may be known only by its instances and a gateway only to the
  * registry, so references are checked as far as the files themselves decide them.
  *
- * @returns 1 when there is any problem
+ * @returns 1 when there is any problem, 64 when files were left out
  * @throws MeshError `file_unreadable` (exit code 64)
  */
 export async function lintFiles(
   args: LintArgs & { readonly files: readonly string[] },
   out: Out,
 ): Promise<ExitCode> {
-  const { objects, problems } = await readObjects(args.files);
+  const { objects, problems, unread } = await readObjects(args.files);
   const documents = objects.map(({ typed }) => typed);
   const broken = new Set(problems.map(({ key, source }) => key ?? source));
   const known = trusting(knownOffline(documents), documents, broken);
   const all = [...problems, ...dangling(objects, known)];
-  return report(args, all, objects.length + broken.size, 'object', out);
+  const code = report(args, all, objects.length + broken.size, 'object', out, unread);
+  return unread.length > 0 ? EXIT.usage : code;
 }
 
 type Document = Pick<SourceObject, 'source' | 'key' | 'text' | 'typed'>;
@@ -150,10 +152,14 @@ function report(
   checked: number,
   what: string,
   out: Out,
+  unread: readonly string[] = [],
 ): ExitCode {
   if (json) {
-    out(formatDocument({ checked, problems }).trimEnd());
+    out(
+      formatDocument({ checked, problems, ...(unread.length === 0 ? {} : { unread }) }).trimEnd(),
+    );
   } else {
+    for (const line of unreadLines(unread)) out(line);
     for (const problem of problems) out(formatSourceProblem(problem));
     const found = problems.length === 0 ? 'no problem' : plural(problems.length, 'problem');
     out(`${plural(checked, what)}, ${found}`);

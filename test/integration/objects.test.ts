@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -150,6 +151,87 @@ describe('gatemesh apply', () => {
   });
 });
 
+describe('one object by its name', () => {
+  it('is taken back by apply as get printed it', async () => {
+    await applyAll();
+    const before = await store.get('config/routes/orders');
+    await run(runGet, 'routes', 'orders');
+    const file = await write('printed.txt', lines.join('\n'));
+    await store.delete('config/routes/orders');
+    assert.equal(await run(runApply, 'routes', 'orders', '-f', file), 0);
+    assert.equal((await store.get('config/routes/orders'))?.value, before?.value);
+    assert.equal(await run(runDiff, 'config/routes/orders', '-f', file), 0);
+    assert.deepEqual(lines, []);
+  });
+
+  it('comes from standard input, between two processes', async () => {
+    await applyAll();
+    const before = await store.get('config/routes/orders');
+    const file = join(folder, 'registry.db');
+    const main = join(import.meta.dirname, '../../gateway/main.ts');
+    const gatemesh = (argv: string[], input = '') =>
+      spawnSync(process.execPath, [main, ...argv, '--embedded', file], { input, encoding: 'utf8' });
+    const printed = gatemesh(['get', 'config/routes/orders']);
+    await store.delete('config/routes/orders');
+    const applied = gatemesh(['apply', 'config/routes/orders', '-f', '-'], printed.stdout);
+    assert.match(applied.stdout, /^config\/routes\/orders created\n/, applied.stderr);
+    assert.equal((await store.get('config/routes/orders'))?.value, before?.value);
+  });
+
+  it('is one word or two, for every command', async () => {
+    await applyAll();
+    for (const words of [['config/routes/orders'], ['routes/orders'], ['route', 'orders']]) {
+      assert.equal(await run(runGet, ...words), 0);
+      assert.match(lines[0]!, /"host": "orders\.mesh"/);
+    }
+    assert.equal(await run(runGet, 'config/routes'), 0);
+    assert.deepEqual(lines, ['config/routes/orders  revision 2']);
+    assert.equal(await run(runDelete, 'config/routes/orders'), 0);
+    assert.equal(await run(runDelete, 'config/mesh'), 0);
+  });
+
+  it('is checked under its own key', async () => {
+    await applyAll();
+    const file = await write('thing', '{"host":"a"}');
+    await assert.rejects(run(runApply, 'routes', 'a', '-f', file), {
+      message: /thing: config\/routes\/a: \$\.to: wanted a service/,
+    });
+    const folderOf = (args: string[]) => run(runApply, ...args, '-f', folder);
+    await assert.rejects(folderOf(['routes', 'a']), {
+      code: 'usage',
+      message: /^gatemesh apply: wanted one file with KIND NAME; got the directory /,
+    });
+    await assert.rejects(folderOf(['rotues', 'a']), { message: /unknown kind "rotues"/ });
+    await assert.rejects(folderOf(['routes']), { message: /wanted KIND NAME; got "routes"/ });
+  });
+});
+
+describe('YAML', () => {
+  it('is not left out without a word', async () => {
+    const yaml = await write('dir/routes/a.yaml', 'host: a');
+    const yml = await write('dir/routes/b.YML', 'host: b');
+    await write('dir/services/web.json', '{}');
+    const message = `documents are JSON; ${yaml} is not read\ndocuments are JSON; ${yml} is not read`;
+    for (const command of [runApply, runDiff]) {
+      const failure = { code: 'not_json', exitCode: 64, message };
+      await assert.rejects(run(command, '-f', join(folder, 'dir')), failure);
+    }
+    assert.deepEqual((await store.range('')).entries, []);
+    await assert.rejects(run(runApply, '-f', yaml), {
+      code: 'not_json',
+      message: `documents are JSON; ${yaml} is not read`,
+    });
+    assert.equal(await run(runLint, join(folder, 'dir')), 64);
+    assert.deepEqual(lines, [...message.split('\n'), '1 object, no problem']);
+    assert.equal(await run(runLint, join(folder, 'dir'), '--json'), 64);
+    assert.deepEqual(JSON.parse(lines.join('\n')), {
+      checked: 1,
+      problems: [],
+      unread: [yaml, yml],
+    });
+  });
+});
+
 describe('gatemesh get', () => {
   it('lists, prints one, and prints what apply takes back', async () => {
     await applyAll();
@@ -212,6 +294,12 @@ describe('gatemesh get', () => {
       message:
         'there is no config/routes/order in the registry. Did you mean "config/routes/orders"?',
     });
+    await store.put('config/routes/shop', '{}');
+    for (const command of [runGet, runDelete]) {
+      await assert.rejects(run(command, 'routes', 'q'), {
+        message: 'there is no config/routes/q in the registry',
+      });
+    }
   });
 });
 
@@ -363,10 +451,48 @@ describe('every command', () => {
     });
   });
 
-  it('says when etcd cannot be reached', async () => {
-    await assert.rejects(run(runGet, '--etcd', 'http://127.0.0.1:1'), {
+  it('complains about its words before it looks for a registry', async () => {
+    await rm(join(folder, 'gateway.yaml'));
+    for (const command of [runGet, runDelete]) {
+      await assert.rejects(run(command, 'rout', 'a'), { message: /unknown kind "rout"\n/ });
+    }
+    const apply = run(runApply, 'rout', 'a', '-f', '-');
+    await assert.rejects(apply, { message: /unknown kind "rout"\n/ });
+  });
+
+  it('says when etcd cannot be reached, with a scheme or without, by flag or environment', async () => {
+    const failure = {
       code: 'store_unreachable',
       exitCode: 69,
+      message: /http:\/\/127\.0\.0\.1:1\b/,
+    };
+    await assert.rejects(run(runGet, '--etcd', 'http://127.0.0.1:1'), failure);
+    await assert.rejects(run(runGet, '--etcd', '127.0.0.1:1'), failure);
+    const io = { out: () => undefined, env: { GATEMESH_ETCD: '127.0.0.1:1' } };
+    await assert.rejects(runGet([], io), failure);
+  });
+
+  it('takes an embedded registry, if it is there', async () => {
+    await applyAll();
+    await rm(join(folder, 'gateway.yaml'));
+    assert.equal(await run(runGet, '--embedded', join(folder, 'registry.db')), 0);
+    assert.equal(lines.length, 3);
+    await assert.rejects(run(runGet, '--embedded', join(folder, 'other.db')), {
+      code: 'usage',
+      message: /^gatemesh get: --embedded: there is no file .*other\.db\nusage: /,
     });
   });
+
+  const wrong: readonly [argv: string, message: RegExp][] = [
+    ['--etcd a --embedded b', /wanted one registry; got --etcd and --embedded/],
+    ['--etcd ftp://a', /--etcd: wanted an address such as .*; got "ftp:\/\/a"/],
+    ['--etcd http://a --etcd-ca /ca.pem', /--etcd: wanted https, since there are TLS files/],
+    ['--etcd a --etcd-cert /c.pem', /wanted --etcd-cert and --etcd-key together/],
+    ['--etcd-ca /ca.pem', /--etcd-ca goes with --etcd URL; got none/],
+    ['--etcd a:1 --etcd-ca /nonexistent/ca.pem', /cannot read .* \/nonexistent\/ca\.pem/],
+  ];
+  for (const [argv, message] of wrong) {
+    it(`refuses ${argv}`, () =>
+      assert.rejects(run(runGet, ...argv.split(' ')), { exitCode: 64, message }));
+  }
 });
