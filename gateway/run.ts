@@ -125,6 +125,7 @@ async function reload(file: string, { supervisor }: RunningGateway, log: Log): P
   try {
     config = await loadGatewayConfig(file);
   } catch (error) {
+    supervisor.setFileProblem(messageOf(error));
     log.error({ problem: messageOf(error) }, 'reload: nothing changed');
     return;
   }
@@ -135,6 +136,7 @@ async function reload(file: string, { supervisor }: RunningGateway, log: Log): P
   if (waiting.length > 0) {
     log.warn({ settings: waiting }, 'reload: these settings take effect after a restart');
   }
+  supervisor.setFileProblem(undefined);
   supervisor.setServices(config.services);
   supervisor.lookAtFiles();
   log.info({ services: config.services.map(({ service }) => service) }, 'reloaded');

@@ -98,7 +98,7 @@ async function status(): Promise<StatusReport> {
 
 async function ready(): Promise<StatusReport> {
   return eventually(async () => {
-    assert.equal((await admin('/readyz')).body, '{"ready":true,"why":[]}');
+    assert.equal((await admin('/readyz')).body, '{"ready":true,"why":[],"warnings":[]}');
     return status();
   }, 10_000);
 }
@@ -187,8 +187,13 @@ describe('gatemesh gateway', () => {
       return list;
     }, 1_000);
     assert.equal((rejected[0] as { key: string }).key, 'config/routes/shop');
+    const asked = JSON.parse((await admin('/explain?url=http://shop.example.com/')).body);
+    assert.match(asked.outcome, /^404 NR/);
+    assert.deepEqual(asked.notInForce, rejected);
     await store.delete('config/routes/shop');
     await eventually(async () => assert.deepEqual(await reported(), []), 1_000);
+    const later = JSON.parse((await admin('/explain?url=http://shop.example.com/')).body);
+    assert.equal(later.notInForce, undefined);
   });
 
   it('takes its instances out while the operator says maintenance', async () => {
@@ -270,11 +275,13 @@ describe('gatemesh gateway', () => {
       assert.match(gateway.output(), /servise.*"msg":"reload: nothing changed"/),
     );
     assert.deepEqual(await names(), ['orders']);
+    assert.match((await status()).fileProblem ?? '', /orders\.yaml:1: .*servise/);
 
     await rm(file);
     await writeConfig({ egress: { listen: `127.0.0.1:${await freePort()}` } });
     gateway.child.kill('SIGHUP');
     await eventually(async () => assert.deepEqual(await names(), []));
+    assert.equal((await status()).fileProblem, null);
     assert.match(
       gateway.output(),
       /"settings":\["egress"\],"msg":"reload: these settings take effect after a restart"/,
