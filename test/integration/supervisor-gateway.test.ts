@@ -393,6 +393,34 @@ describe('gatemesh gateway --check', () => {
     });
   }
 
+  it('names files that hold something else', async () => {
+    const wrong = join(folder, 'wrong');
+    await writeFile(wrong, 'let me in\n');
+    const files = { certFile: wrong, keyFile: wrong, bundleFile: wrong };
+    const checked = async (said: object) => {
+      const gateway = gatemesh(
+        'gateway',
+        '--check',
+        '--config',
+        await writeConfig({ identity: said }),
+      );
+      assert.equal(await gateway.exited, 64);
+      return gateway.errors();
+    };
+    assert.match(
+      await checked({ ca: 'https://127.0.0.1:15444', tokenFile: wrong }),
+      /a problem with .*\n {2}identity\.tokenFile: \S+wrong does not hold a token; write the line/,
+    );
+    const errors = await checked(files);
+    assert.match(errors, /identity\.certFile: \S+wrong does not hold a certificate in PEM/);
+    assert.match(errors, /identity\.keyFile: \S+wrong does not hold a private key .*in PEM/);
+    assert.match(
+      errors,
+      /identity\.bundleFile: \S+wrong does not hold the roots' certificates in PEM/,
+    );
+    assert.doesNotMatch(errors, /let me in/);
+  });
+
   it('names a file that is not there', async () => {
     const gateway = gatemesh('gateway', '--check', '--config', join(folder, 'none.yaml'));
     assert.equal(await gateway.exited, 64);
