@@ -1,6 +1,7 @@
 import { BadMessage } from './bad-message.ts';
 import { CR, hexValue, LF } from './chars.ts';
 import { readFields } from './fields.ts';
+import { readFieldList } from './field-list.ts';
 import { MAX_CHUNK_LINE_BYTES, MAX_TRAILER_BYTES } from './limits.ts';
 import { HeaderRules, RULE } from './header-rules.ts';
 
@@ -43,6 +44,27 @@ const trailerVisitor = {
     return true;
   },
 };
+
+/**
+ * The trailers of an HTTP/2 message (RFC 9113 §8.1), by the same rules as those behind chunks.
+ *
+ * @returns lines, each with its CRLF
+ * @throws BadMessage 400
+ */
+export function readTrailerList(list: readonly string[]): string {
+  const { lines } = readFieldList(list, []);
+  return readTrailers(lines, 0, lines.length);
+}
+
+/**
+ * @param end just behind the CRLF of the last line
+ * @returns the lines that may pass, each with its CRLF
+ * @throws BadMessage 400
+ */
+export function readTrailers(bytes: Buffer, start: number, end: number): string {
+  if (end - start > MAX_TRAILER_BYTES) throw new BadMessage(400, 'the trailers are too long');
+  return readFields(bytes, start, end, TRAILER_RULES, trailerVisitor);
+}
 
 /**
  * Takes chunked coding off a stream of bytes (RFC 9112 §7.1), strictly: hex size without sign or
@@ -151,8 +173,7 @@ export class ChunkDecoder {
       this.#tail = Buffer.from(all);
       return end;
     }
-    if (close > MAX_TRAILER_BYTES) throw new BadMessage(400, 'the trailers are too long');
-    this.trailers = readFields(all, 0, close + 2, TRAILER_RULES, trailerVisitor);
+    this.trailers = readTrailers(all, 0, close + 2);
     this.#state = DONE;
     return start + close + 4 - held;
   }

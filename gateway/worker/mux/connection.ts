@@ -1,5 +1,7 @@
 import type { TLSSocket } from 'node:tls';
 import type { MuxStream } from './stream.ts';
+import { BadMessage } from '../codec/bad-message.ts';
+import { readTrailers } from '../codec/chunked.ts';
 import { readFrom } from '../sockets.ts';
 import { Wire } from '../wire.ts';
 import {
@@ -185,7 +187,7 @@ export abstract class MuxConnection extends Wire {
           : this.#readHeader(bytes, at, end);
       }
     } catch (error) {
-      if (!(error instanceof MuxError)) throw error;
+      if (!(error instanceof MuxError || error instanceof BadMessage)) throw error;
       this.socket.destroy(error);
     }
   }
@@ -272,7 +274,7 @@ export abstract class MuxConnection extends Wire {
         this.#dataRead(bytes, start, end, true);
         break;
       case TYPE.end:
-        this.#stream()?.endArrived(bytes.latin1Slice(start, end));
+        this.#stream()?.endArrived(readTrailers(bytes, start, end));
         break;
       case TYPE.reset:
         this.#stream()?.resetArrived(end > start ? bytes[start]! : 0);

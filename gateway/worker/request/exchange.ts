@@ -81,6 +81,7 @@ export class Exchange implements ResponseSink, Member {
     const now = this.#plane.now();
     this.#phase = 'waiting';
     this.#startedMs = now;
+    this.#movedMs = now;
     this.#tries = 0;
     this.#upstreamMs = 0;
     this.#requestBytes = end - start;
@@ -153,12 +154,13 @@ export class Exchange implements ResponseSink, Member {
 
   /**
    * Called by the sweep: ends a request whose answer has not begun in time, and a stream on which
-   * nothing has moved for the service's idle time. A stream that moves may take as long as it likes.
+   * nothing has moved for the service's idle time; gRPC without a stated timeout is such a stream from the start. A stream that moves may take as long as it likes.
    */
   expire(nowMs: number): void {
     const isWaiting = this.#phase === 'waiting';
+    const hasDeadline = isWaiting && this.#deadlineMs < Infinity;
     const idleMs = this.#target?.idleTimeoutMs ?? Infinity;
-    if (isWaiting ? nowMs < this.#deadlineMs : nowMs - this.#movedMs < idleMs) return;
+    if (nowMs < (hasDeadline ? this.#deadlineMs : this.#movedMs + idleMs)) return;
     this.#upstream?.cancel();
     this.#upstream = undefined;
     // A request whose own body has not arrived says nothing about the service.
@@ -274,7 +276,7 @@ export class Exchange implements ResponseSink, Member {
       this.#target = this.#plane.tables.service(arrival.service);
       this.#subset = undefined;
       this.#allowedRetries = this.#target?.retryAttempts ?? 0;
-      this.#deadlineMs = now + (this.#target?.timeoutMs ?? 0);
+      this.#deadlineMs = now + (this.#target?.timeoutFor(head.isGrpc) ?? 0);
       // Between gateways only the caller's one retries: two that do multiply the load on a sick service.
       if (arrival.direction === 'ingress') this.#allowedRetries = 0;
       return this.#target === undefined ? 'noRoute' : undefined;
@@ -288,7 +290,7 @@ export class Exchange implements ResponseSink, Member {
     this.#target = this.#plane.tables.service(destination.service);
     if (this.#target === undefined) return 'noEndpoint';
     this.#allowedRetries = route?.retryAttempts ?? this.#target.retryAttempts;
-    this.#deadlineMs = now + (route?.timeoutMs ?? this.#target.timeoutMs);
+    this.#deadlineMs = now + (route?.timeoutMs ?? this.#target.timeoutFor(head.isGrpc));
     return undefined;
   }
 
@@ -379,7 +381,8 @@ export class Exchange implements ResponseSink, Member {
     this.#phase = 'answering';
     this.#status = failure.status;
     this.#reason = failure.reason;
-    const { head, body } = failureResponse(failure, this.#requestId);
+    const { isGrpc } = this.requestHead;
+    const { head, body } = failureResponse(failure, this.#requestId, isGrpc);
     this.#responseBytes = body.length;
     const isHead = this.requestHead.method === 'HEAD';
     this.#downstream.respond(
