@@ -114,8 +114,8 @@ async function demo(
 }
 
 function tour(world: World, screen: Screen, etcd: string | undefined): Promise<boolean> {
-  const victim = world.services.find(({ node, name }) => node === 'vm-c' && name === 'orders')!;
-  return runTour({ registry: world.registry, screen, victim, putCommand: putCommand(world, etcd) });
+  const orders = world.services.filter(({ name }) => name === 'orders');
+  return runTour({ registry: world.registry, screen, orders, putCommand: putCommand(world, etcd) });
 }
 
 function aborted(signal: AbortSignal): Promise<undefined> {

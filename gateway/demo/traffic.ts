@@ -1,6 +1,6 @@
 import { Agent } from 'node:http';
 import { formatAddress, type Address } from '#kit/address.ts';
-import { get, parseAnswers, type Answer, type Got } from './services.ts';
+import { get, parseAnswers, type Got, type SampleService } from './services.ts';
 
 /** What a number of requests came to. */
 export interface Measured {
@@ -11,8 +11,9 @@ export interface Measured {
   readonly failures: readonly string[];
 }
 
-export function variant({ service, version }: Answer): string {
-  return `${service} v${version}`;
+/** `orders v2` */
+export function variant({ name, version }: Pick<SampleService, 'name' | 'version'>): string {
+  return `${name} v${version}`;
 }
 
 class Tally implements Measured {
@@ -27,7 +28,7 @@ class Tally implements Measured {
       return;
     }
     for (const answer of parseAnswers(got.body)) {
-      const name = variant(answer);
+      const name = variant({ name: answer.service, version: answer.version });
       this.answers.set(name, (this.answers.get(name) ?? 0) + 1);
     }
   }

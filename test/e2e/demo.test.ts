@@ -3,7 +3,7 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, describe, it } from 'node:test';
+import { afterEach, beforeEach, describe, it } from 'node:test';
 import { checkAddresses } from '../../gateway/demo/addresses.ts';
 import { startProcess } from '../../gateway/demo/processes.ts';
 import { startEtcd } from '../support/etcd.ts';
@@ -13,11 +13,11 @@ import { GATEMESH, gatemesh, run, type Finished } from '../support/processes.ts'
 const TOUR_MS = 60_000;
 let folder: string;
 
-before(async () => {
+beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'gatemesh-demo-test-'));
 });
 
-after(async () => {
+afterEach(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 

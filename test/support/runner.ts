@@ -1,4 +1,4 @@
-import { spawn, type ChildProcess } from 'node:child_process';
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { appendFileSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -21,6 +21,8 @@ interface Phase {
   readonly testTimeoutMs: number;
   /** For one file: no file runs longer. */
   readonly fileTimeoutMs: number;
+  /** Each file gets a network of its own where this user may make one. */
+  readonly ownNetwork?: boolean;
 }
 
 const PHASES: Readonly<Record<string, Phase>> = {
@@ -38,8 +40,20 @@ const PHASES: Readonly<Record<string, Phase>> = {
     fileTimeoutMs: 240_000,
   },
   // Serial: these measure how long things take. One of them runs three minutes of load.
-  e2e: { path: 'test/e2e', concurrency: 1, testTimeoutMs: 300_000, fileTimeoutMs: 900_000 },
+  e2e: {
+    path: 'test/e2e',
+    concurrency: 1,
+    testTimeoutMs: 300_000,
+    fileTimeoutMs: 900_000,
+    ownNetwork: true,
+  },
 };
+
+/**
+ * A network namespace with nothing but a loopback interface: the demo and the README have fixed ports, and whatever else
+ * runs on this machine (another demo, another etcd) must not make their tests fail. Needs root and iproute2.
+ */
+const OWN_NETWORK = ['unshare', '--net', 'sh', '-c', 'ip link set lo up && exec "$@"', 'sh'];
 
 /** How long what a test started may take to go away after the test's own process has ended. */
 const GRACE_MS = 1_000;
@@ -78,9 +92,10 @@ async function main(name: string, pattern: string): Promise<void> {
   const files = testFiles(phase.path).filter((file) => file.includes(pattern));
   const queue = [...files];
   const totals = { passed: 0, failed: 0, skipped: 0 };
+  const prefix = phase.ownNetwork === true && canHaveOwnNetwork() ? OWN_NETWORK : [];
   const lanes = Array.from({ length: phase.concurrency }, async () => {
     for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
-      const report = await runFile(file, phase);
+      const report = await runFile(file, phase, prefix);
       for (const { kind } of report.results) if (kind !== 'note') totals[kind]++;
       print(file, report);
     }
@@ -106,28 +121,33 @@ function testFiles(path: string): readonly string[] {
   }
 }
 
-async function runFile(file: string, phase: Phase): Promise<FileReport> {
+function canHaveOwnNetwork(): boolean {
+  const [command, ...args] = OWN_NETWORK;
+  return spawnSync(command!, [...args, 'true'], { stdio: 'ignore' }).status === 0;
+}
+
+/** @param prefix command line before the one of the test file's own */
+async function runFile(file: string, phase: Phase, prefix: readonly string[]): Promise<FileReport> {
   const began = performance.now();
   const id = randomUUID();
   const marker = `GATEMESH_TEST_FILE=${id}`;
   const events = join(folder, id);
   // Its own, so that tests that look for what was left behind see nobody else's; short, because a Unix socket's path is.
   const temporary = mkdtempSync(join(tmpdir(), 'gm-'));
-  const child = spawn(
+  const [command, ...args] = [
+    ...prefix,
     process.execPath,
-    [
-      `--test-timeout=${phase.testTimeoutMs}`,
-      '--test-reporter=./test/support/reporter.ts',
-      `--test-reporter-destination=${events}`,
-      file,
-    ],
-    {
-      // A process group of its own, so that all of it can be ended.
-      detached: true,
-      stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, GATEMESH_TEST_FILE: id, TMPDIR: temporary },
-    },
-  );
+    `--test-timeout=${phase.testTimeoutMs}`,
+    '--test-reporter=./test/support/reporter.ts',
+    `--test-reporter-destination=${events}`,
+    file,
+  ];
+  const child = spawn(command, args, {
+    // A process group of its own, so that all of it can be ended.
+    detached: true,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, GATEMESH_TEST_FILE: id, TMPDIR: temporary },
+  });
   const entry = { child, marker, temporary };
   running.add(entry);
   let output = '';

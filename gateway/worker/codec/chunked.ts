@@ -49,7 +49,7 @@ const trailerVisitor = {
  * The trailers of an HTTP/2 message (RFC 9113 §8.1), by the same rules as those behind chunks.
  *
  * @returns lines, each with its CRLF
- * @throws BadMessage 400
+ * @throws BadMessage 400 or 431
  */
 export function readTrailerList(list: readonly string[]): string {
   const { lines } = readFieldList(list, []);
@@ -57,12 +57,14 @@ export function readTrailerList(list: readonly string[]): string {
 }
 
 /**
- * @param end just behind the CRLF of the last line
- * @returns the lines that may pass, each with its CRLF
- * @throws BadMessage 400
+ * Reads a trailer section without the empty line that ends it.
+ *
+ * @param end offset just behind the CRLF of the last line
+ * @returns the lines that may go on, each with its CRLF
+ * @throws BadMessage 400 or 431
  */
 export function readTrailers(bytes: Buffer, start: number, end: number): string {
-  if (end - start > MAX_TRAILER_BYTES) throw new BadMessage(400, 'the trailers are too long');
+  if (end - start > MAX_TRAILER_BYTES + 2) throw new BadMessage(400, 'the trailers are too long');
   return readFields(bytes, start, end, TRAILER_RULES, trailerVisitor);
 }
 

@@ -3,8 +3,8 @@ import type { Failure, ResponseSink, Upstream } from '../request/ports.ts';
 import type { Sending } from '../request/attempt.ts';
 import { BadMessage } from '../codec/bad-message.ts';
 import { MESH_RESPONSE_RULES } from '../codec/header-rules.ts';
-import { FAILURE_OF_REASON, FAILURES } from '../request/failures.ts';
-import { BODY_NONE, BODY_UNKNOWN } from '../request/ports.ts';
+import { FAILURE_OF_REASON, FAILURES, REASONS } from '../request/failures.ts';
+import { BODY_NONE, BODY_UNKNOWN, MAX_INTERIM } from '../request/ports.ts';
 import { MuxConnection } from './connection.ts';
 import { MAX_DATA_BYTES, MuxError, RESET, TYPE, VERSION } from './frames.ts';
 import { MuxStream } from './stream.ts';
@@ -92,6 +92,7 @@ export class MuxClient extends MuxConnection {
     if (bytes.readUInt32BE(start) !== VERSION)
       throw new MuxError('a protocol version we do not speak');
     this.#mostStreams = bytes.readUInt32BE(start + 4);
+    if (this.#mostStreams === 0) throw new MuxError('a peer that allows no stream');
     this.#state = 'open';
     const waiting = [...this.#waiting];
     this.#waiting.clear();
@@ -149,8 +150,11 @@ export class MuxClientStream extends MuxStream implements Upstream {
   #isEnded = false;
   /** Body bytes from before the start; copied, since the read buffer has other contents by then. */
   #early: Buffer[] = [];
+  /** The sender was told to pause until the start. */
+  #isHeldBack = false;
   #earlyTrailers: string | undefined;
   #expected = -1;
+  #interim = 0;
   #isTunnel = false;
   #isAnswered = false;
 
@@ -194,12 +198,13 @@ export class MuxClientStream extends MuxStream implements Upstream {
     for (const piece of fits ? early.slice(1) : early) this.send(piece, 0, piece.length);
     if (this.#isEnded && !isLast) this.sendEndOfStream('');
     if (this.#earlyTrailers !== undefined) this.sendEndOfStream(this.#earlyTrailers);
-    else if (rest) this.#sink?.upstreamDrained();
+    else if (this.#isHeldBack) this.#sink?.upstreamDrained();
   }
 
   sendBody(bytes: Buffer, start: number, end: number): boolean {
     if (this.#isStarted) return this.send(bytes, start, end);
     this.#early.push(Buffer.from(bytes.subarray(start, end)));
+    this.#isHeldBack = true;
     return false;
   }
 
@@ -241,15 +246,18 @@ export class MuxClientStream extends MuxStream implements Upstream {
     }
     this.arrived(end - body);
     if (head.status < 200) {
-      if (head.status !== 101) sink.informed();
-      else if (request.upgrade !== '' && request.upgrade === head.upgrade) {
+      if (head.status !== 101) {
+        if (++this.#interim > MAX_INTERIM) throw new MuxError('too many interim answers');
+        sink.informed();
+      } else if (request.upgrade !== '' && request.upgrade === head.upgrade) {
         this.#isTunnel = true;
         this.#isAnswered = true;
         sink.tunnelOpened(bytes, body, end);
       } else throw new MuxError('101 for a protocol that was not asked for');
       return;
     }
-    const failure = FAILURE_OF_REASON[head.reason];
+    if (!REASONS.has(head.reason)) head.reason = '';
+    const failure = FAILURE_OF_REASON.get(head.reason);
     if (failure !== undefined) {
       this.#leave(RESET.done);
       this.fail(failure);
@@ -265,10 +273,11 @@ export class MuxClientStream extends MuxStream implements Upstream {
         : isEnd
           ? 0
           : BODY_UNKNOWN;
-    this.#expected = length === BODY_UNKNOWN ? -1 : Math.max(0, length) - (end - body);
-    if (this.#expected < -1 || (isEnd && this.#expected > 0)) {
+    const left = Math.max(0, length) - (end - body);
+    if (length !== BODY_UNKNOWN && (left < 0 || (isEnd && left > 0))) {
       throw new MuxError('a body that is not as long as its Content-Length');
     }
+    this.#expected = length === BODY_UNKNOWN ? -1 : left;
     if (isEnd) this.#through();
     sink.responseStarted(bytes, body, end, isEnd, length);
   }

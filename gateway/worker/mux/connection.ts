@@ -1,6 +1,7 @@
 import type { TLSSocket } from 'node:tls';
 import type { MuxStream } from './stream.ts';
 import { BadMessage } from '../codec/bad-message.ts';
+import { CR, LF } from '../codec/chars.ts';
 import { readTrailers } from '../codec/chunked.ts';
 import { readFrom } from '../sockets.ts';
 import { Wire } from '../wire.ts';
@@ -9,11 +10,15 @@ import {
   FLAG_END,
   FRAME_HEADER_BYTES,
   MAX_PAYLOAD_BYTES,
+  MAX_STREAMS,
   MuxError,
   TYPE,
+  WINDOW_BYTES,
 } from './frames.ts';
 
 const OUT_BYTES = 65_536;
+/** What a peer may leave unread: that windows of all streams are full, and no more. */
+const MAX_UNSENT_BYTES = MAX_STREAMS * WINDOW_BYTES;
 /** A peer that is quiet this long while streams are open is asked for a sign of life … */
 const PING_AFTER_MS = 2_000;
 /** … and given up after this. */
@@ -44,6 +49,8 @@ export abstract class MuxConnection extends Wire {
   #payloadBytes = 0;
   #isInPayload = false;
 
+  /** Bytes came since the last look: kept as a flag, so that reading asks no clock. */
+  #hasHeard = false;
   #lastHeardMs = 0;
   #pingSentMs = 0;
 
@@ -79,24 +86,20 @@ export abstract class MuxConnection extends Wire {
 
   /** @returns 'dead' when a peer with open streams does not answer */
   checkAlive(nowMs: number): 'alive' | 'dead' {
-    if (this.streams.size === 0) {
+    if (this.#hasHeard || this.streams.size === 0) {
+      this.#hasHeard = false;
       this.#lastHeardMs = nowMs;
       this.#pingSentMs = 0;
       return 'alive';
     }
     if (this.#pingSentMs > 0) {
-      if (this.#lastHeardMs >= this.#pingSentMs) this.#pingSentMs = 0;
-      else return nowMs - this.#pingSentMs > PONG_WITHIN_MS ? 'dead' : 'alive';
+      return nowMs - this.#pingSentMs > PONG_WITHIN_MS ? 'dead' : 'alive';
     }
     if (nowMs - this.#lastHeardMs > PING_AFTER_MS) {
       this.#pingSentMs = nowMs;
       this.sendNumber(TYPE.ping, 0, 0, 0);
     }
     return 'alive';
-  }
-
-  heard(nowMs: number): void {
-    this.#lastHeardMs = nowMs;
   }
 
   // === frames out ===
@@ -150,6 +153,11 @@ export abstract class MuxConnection extends Wire {
     if (this.#used === 0 || this.isClosed) return;
     this.socket.write(this.#out.subarray(0, this.#used));
     this.#used = 0;
+    // More than the windows allow: a peer that makes us answer and does not read.
+    if (this.socket.writableLength > MAX_UNSENT_BYTES) {
+      this.socket.destroy(new MuxError('a peer that does not read what it asks for'));
+      return;
+    }
     // TLS has taken the bytes already when nothing is queued; otherwise they are still being referred to.
     if (this.socket.writableLength > 0) this.#out = Buffer.allocUnsafeSlow(OUT_BYTES);
   }
@@ -179,6 +187,7 @@ export abstract class MuxConnection extends Wire {
   // === frames in ===
 
   override onBytes(bytes: Buffer, start: number, end: number): void {
+    this.#hasHeard = true;
     try {
       let at = start;
       while (at < end && !this.isClosed) {
@@ -187,7 +196,7 @@ export abstract class MuxConnection extends Wire {
           : this.#readHeader(bytes, at, end);
       }
     } catch (error) {
-      if (!(error instanceof MuxError || error instanceof BadMessage)) throw error;
+      if (!(error instanceof MuxError)) throw error;
       this.socket.destroy(error);
     }
   }
@@ -267,6 +276,9 @@ export abstract class MuxConnection extends Wire {
         const length = (bytes[start]! << 16) | (bytes[start + 1]! << 8) | bytes[start + 2]!;
         const body = start + 3 + length;
         if (body > end) throw new MuxError('HEAD is shorter than its head');
+        // The codec relies on it: without, it would read the body's first bytes as the head's last.
+        if (length < 2 || bytes[body - 2] !== CR || bytes[body - 1] !== LF)
+          throw new MuxError('a head that does not end with its line');
         this.onHead(this.#id, bytes, start + 3, end, body, this.#flags === FLAG_END);
         break;
       }
@@ -274,7 +286,7 @@ export abstract class MuxConnection extends Wire {
         this.#dataRead(bytes, start, end, true);
         break;
       case TYPE.end:
-        this.#stream()?.endArrived(readTrailers(bytes, start, end));
+        this.#stream()?.endArrived(trailersIn(bytes, start, end));
         break;
       case TYPE.reset:
         this.#stream()?.resetArrived(end > start ? bytes[start]! : 0);
@@ -306,5 +318,18 @@ export abstract class MuxConnection extends Wire {
       throw new MuxError(`a frame for stream ${this.#id}, which was never opened`);
     }
     return stream;
+  }
+}
+
+/** They go out as lines of chunked coding: read as strictly as if they had come in that way. */
+function trailersIn(bytes: Buffer, start: number, end: number): string {
+  if (start === end) return '';
+  if (bytes[end - 2] !== CR || bytes[end - 1] !== LF)
+    throw new MuxError('trailers that do not end with their line');
+  try {
+    return readTrailers(bytes, start, end);
+  } catch (error) {
+    if (error instanceof BadMessage) throw new MuxError(error.message);
+    throw error;
   }
 }

@@ -145,11 +145,14 @@ export class MuxServerStream extends MuxStream implements Downstream {
     }
     this.arrived(end - body);
     this.hasReceivedEnd = isEnd;
-    this.#expected = head.contentLength < 0 ? -1 : head.contentLength - (end - body);
-    if (this.#expected < -1 || (isEnd && this.#expected > 0)) {
+    // Before the upgrade is agreed to there is no body: the service would read one as its next request.
+    const declared = head.contentLength < 0 && head.upgrade !== '' ? 0 : head.contentLength;
+    const left = declared - (end - body);
+    if (declared >= 0 && (left < 0 || (isEnd && left > 0))) {
       this.#refuse(new BadMessage(400, 'the body is not as long as Content-Length says'));
       return;
     }
+    this.#expected = declared < 0 ? -1 : left;
     this.#exchange.begin(bytes, body, end, isEnd);
   }
 

@@ -57,15 +57,21 @@ export const FAILURES = {
  * What another gateway made of the request, read from its `x-gatemesh-reason`: the caller's gateway
  * may try elsewhere, as if it had seen the failure itself. A denial is an answer, not a failure.
  */
-export const FAILURE_OF_REASON: Readonly<Record<string, Failure>> = {
-  UH: FAILURES.noEndpoint,
-  NR: FAILURES.peerRefused,
-  UF: FAILURES.connect,
-  UO: FAILURES.overflow,
-  UC: FAILURES.closed,
-  UT: FAILURES.timeout,
-  LR: FAILURES.draining,
-};
+export const FAILURE_OF_REASON: ReadonlyMap<string, Failure> = new Map<string, Failure>([
+  ['UH', FAILURES.noEndpoint],
+  ['NR', FAILURES.peerRefused],
+  ['UF', FAILURES.connect],
+  ['UO', FAILURES.overflow],
+  ['UC', FAILURES.closed],
+  ['UT', FAILURES.timeout],
+  ['LR', FAILURES.draining],
+]);
+
+/** All that a gateway may say; what is none of these is not believed, counted or passed on. */
+export const REASONS: ReadonlySet<string> = new Set([
+  'BAD',
+  ...Object.values(FAILURES).map(({ reason }) => reason),
+]);
 
 const GRPC_UNAVAILABLE = 14;
 /** By reason: what a gRPC caller is told; any other is UNAVAILABLE, which its libraries may try again. */

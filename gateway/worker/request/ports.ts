@@ -5,6 +5,9 @@ import type { ResponseHead } from '../codec/response-head.ts';
 export const BODY_UNKNOWN = -1;
 export const BODY_NONE = -2;
 
+/** Interim answers before the real one; an upstream that sends more is broken or hostile. */
+export const MAX_INTERIM = 16;
+
 /**
  * Where a request came from and its response goes: an HTTP/1.1 client connection or a stream of
  * another gateway. Called by the exchange.

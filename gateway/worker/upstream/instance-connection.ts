@@ -9,12 +9,9 @@ import { ChunkDecoder } from '../codec/chunked.ts';
 import { RESPONSE_RULES } from '../codec/header-rules.ts';
 import { MAX_HEAD_BYTES } from '../codec/limits.ts';
 import { FAILURES } from '../request/failures.ts';
-import { BODY_NONE, BODY_UNKNOWN } from '../request/ports.ts';
+import { BODY_NONE, BODY_UNKNOWN, MAX_INTERIM } from '../request/ports.ts';
 import { dial, readFrom } from '../sockets.ts';
 import { Wire } from '../wire.ts';
-
-/** Interim answers before the real one; an origin that sends more is broken or hostile. */
-const MAX_INTERIM = 16;
 
 type State = 'idle' | 'head' | 'length' | 'chunked' | 'until-close' | 'tunnel' | 'dead';
 

@@ -221,17 +221,16 @@ export class MuxPool {
       isLeaving: false,
     };
     this.#open.add(open);
-    const timer = setTimeout(
-      () => socket.destroy(new Error('no connection in time')),
-      CONNECT_TIMEOUT_MS,
-    );
+    // Until SETTINGS: a peer that shakes hands and then says nothing is not reached either.
+    const timer = setTimeout(() => {
+      if (open.client.isConnecting) socket.destroy(new Error('no connection in time'));
+    }, CONNECT_TIMEOUT_MS);
     socket.once('close', () => clearTimeout(timer));
     socket.once('error', (error) => {
       if (open.client.isConnecting)
         this.#events.peerRefused(this.#address, this.#service, error.message);
     });
     socket.once('secureConnect', () => {
-      clearTimeout(timer);
       const why = this.#peerProblem(socket, identities.trustDomain, open);
       if (why === undefined) return;
       this.#events.peerRefused(this.#address, this.#service, why);
