@@ -61,7 +61,7 @@ export class H2Server {
   /** Called now and then: ends connections without requests, and streams whose answer nobody reads. */
   checkIdle(nowMs: number): void {
     this.#controlFrames = 0;
-    for (const stream of this.#streams) stream.checkStalled(nowMs);
+    for (const stream of this.#streams) stream.checkOver(nowMs);
     if (this.#streams.size > 0) return;
     const idleMs = nowMs - this.#since;
     if (this.#session.closed ? idleMs > LINGER_MS : idleMs > IDLE_TIMEOUT_MS) {

@@ -10,6 +10,11 @@ import { badRequestResponse } from '../request/respond.ts';
 
 /** An answer that is whole but not taken for this long is given up. */
 const STALLED_MS = 60_000;
+/**
+ * A request that is still coming when its answer is out is stopped after this (RFC 9113 §8.1). Not at once: to some
+ * clients, gRPC's for Node among them, RST_STREAM right behind an answer undoes the answer.
+ */
+const LINGER_MS = 1_000;
 
 /**
  * One request on an HTTP/2 connection; the exchange's downstream. Lives on for other streams of its
@@ -57,7 +62,7 @@ export class H2ServerStream implements Downstream {
     try {
       head.parseList(list, this.#server.rules);
     } catch (error) {
-      this.#refuse(stream, error);
+      this.#refuse(error);
       return;
     }
     this.#expected = head.contentLength;
@@ -71,10 +76,15 @@ export class H2ServerStream implements Downstream {
     if (!this.#isInputEnded) this.#stream?.close(constants.NGHTTP2_CANCEL);
   }
 
-  checkStalled(nowMs: number): void {
-    if (this.#isOver && nowMs - this.#overMs > STALLED_MS) {
-      this.#stream?.close(constants.NGHTTP2_CANCEL);
-      this.#stream?.destroy();
+  checkOver(nowMs: number): void {
+    const stream = this.#stream;
+    if (stream === undefined || !this.#isOver) return;
+    const overMs = nowMs - this.#overMs;
+    if (overMs > STALLED_MS) {
+      stream.close(constants.NGHTTP2_CANCEL);
+      stream.destroy();
+    } else if (overMs > LINGER_MS && !this.#isInputEnded && stream.writableFinished) {
+      stream.close(constants.NGHTTP2_NO_ERROR);
     }
   }
 
@@ -103,14 +113,10 @@ export class H2ServerStream implements Downstream {
     const hasBytes = bytes !== undefined && end > start;
     const endStream = length === BODY_NONE || (isEnded && !hasBytes);
     stream.respond(list, { endStream, waitForTrailers: !isEnded && !endStream });
-    if (endStream || !hasBytes) {
-      if (isEnded) this.#stopInput(stream);
-      return true;
-    }
+    if (endStream || !hasBytes) return true;
     const piece = Buffer.from(bytes.subarray(start, end));
     if (!isEnded) return stream.write(piece);
     stream.end(piece);
-    this.#stopInput(stream);
     return true;
   }
 
@@ -121,11 +127,9 @@ export class H2ServerStream implements Downstream {
   }
 
   respondEnd(trailers: string): void {
-    const stream = this.#stream!;
     this.#responseTrailers = trailers;
     this.#markOver();
-    if (stream.writableEnded) this.#stopInput(stream);
-    else stream.end();
+    this.#stream?.end();
   }
 
   /** Only 1xx other than 101, which HTTP/2 does not have. */
@@ -175,28 +179,17 @@ export class H2ServerStream implements Downstream {
     });
   }
 
+  /** The answer is out; what is left of the request is read and forgotten. */
   #markOver(): void {
     this.#isOver = true;
     this.#overMs = this.#server.plane.coarseMs;
+    this.#stream?.resume();
   }
 
   #sendTrailers(stream: ServerHttp2Stream): void {
-    if (stream.closed || stream.destroyed) return;
-    stream.sendTrailers(trailerObject(this.#responseTrailers));
-    // Node sends them in a setImmediate of its own, which was asked for first.
-    setImmediate(() => this.#stopInput(stream));
-  }
-
-  /** The answer is out: a request that is still coming is not wanted any more (RFC 9113 §8.1). */
-  #stopInput(stream: ServerHttp2Stream): void {
-    if (this.#isInputEnded || stream !== this.#stream) return;
-    if (!stream.writableFinished) {
-      stream.once('finish', () => this.#stopInput(stream));
-      return;
+    if (!stream.closed && !stream.destroyed) {
+      stream.sendTrailers(trailerObject(this.#responseTrailers));
     }
-    stream.close(constants.NGHTTP2_NO_ERROR);
-    // Node closes it only when what had come was read.
-    stream.resume();
   }
 
   /** Reset by the client, by Node, or by us: in any case nobody waits for the answer. */
@@ -213,9 +206,8 @@ export class H2ServerStream implements Downstream {
     this.#server.release(this);
   }
 
-  #refuse(stream: ServerHttp2Stream, error: unknown): void {
+  #refuse(error: unknown): void {
     if (!(error instanceof BadMessage)) throw error;
-    stream.resume();
     const { head, body } = badRequestResponse(error.status, error.message);
     this.respond(head, body.length, -1, body, 0, body.length, true);
     this.#exchange.refused(error.status, error.message);

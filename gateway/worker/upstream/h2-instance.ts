@@ -7,10 +7,8 @@ import { readTrailerList } from '../codec/chunked.ts';
 import { appendFields, trailerObject } from '../codec/field-list.ts';
 import { RESPONSE_RULES } from '../codec/header-rules.ts';
 import { FAILURES } from '../request/failures.ts';
-import { BODY_NONE, BODY_UNKNOWN } from '../request/ports.ts';
+import { BODY_NONE, BODY_UNKNOWN, MAX_INTERIM } from '../request/ports.ts';
 
-/** Interim answers before the real one; an origin that sends more is broken or hostile. */
-const MAX_INTERIM = 16;
 const NO_BYTES = Buffer.alloc(0);
 
 /**
