@@ -43,7 +43,8 @@ export class H2Server {
     this.#since = plane.now();
     // Without a listener an error on any of the three ends the process (CVE-2025-59465).
     socket.on('error', () => socket.destroy());
-    socket.once('end', () => this.#inputEnded());
+    // No client of HTTP/2 half-closes: one that is gone wants none of its answers.
+    socket.once('end', () => socket.destroy());
     const session = http2.performServerHandshake(socket, SERVER_OPTIONS);
     this.#session = session;
     session.setLocalWindowSize(CONNECTION_WINDOW_BYTES);
@@ -87,12 +88,6 @@ export class H2Server {
     const own = this.#spare.pop() ?? new H2ServerStream(this);
     this.#streams.add(own);
     own.open(stream, list, (flags & http2.constants.NGHTTP2_FLAG_END_STREAM) !== 0);
-  }
-
-  /** The client sends nothing more: requests that are whole get their answer. */
-  #inputEnded(): void {
-    for (const stream of this.#streams) stream.inputEnded();
-    this.drain();
   }
 
   #countControlFrame(): void {

@@ -71,11 +71,6 @@ export class H2ServerStream implements Downstream {
     this.#exchange.begin(undefined, 0, 0, isEnded);
   }
 
-  /** The client's half of the connection is closed: a body that is not whole will never be. */
-  inputEnded(): void {
-    if (!this.#isInputEnded) this.#stream?.close(constants.NGHTTP2_CANCEL);
-  }
-
   checkOver(nowMs: number): void {
     const stream = this.#stream;
     if (stream === undefined || !this.#isOver) return;

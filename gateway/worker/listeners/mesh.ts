@@ -77,7 +77,12 @@ export class MeshListener implements Listener {
         ...TLS_1_3,
         requestCert: true,
         rejectUnauthorized: true,
-        ALPNProtocols: [PROTOCOL, 'h2', 'http/1.1'],
+        // The admin API behind a node's name speaks HTTP/1.1 only.
+        ALPNCallback: ({ servername, protocols }) => {
+          const isNode = this.#nameAsked(servername).startsWith('node/');
+          const spoken = isNode ? ['http/1.1'] : [PROTOCOL, 'h2', 'http/1.1'];
+          return spoken.find((protocol) => protocols.includes(protocol));
+        },
         handshakeTimeout: 10_000,
         SNICallback: (name, done) => {
           const own = this.#certificateFor(name);
