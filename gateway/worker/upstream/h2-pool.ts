@@ -7,6 +7,9 @@ import { H2Session } from './h2-session.ts';
 /** As for HTTP/1.1: below what servers allow, so that we close first. */
 const IDLE_MS = 55_000;
 
+/** Streams on a connection whose instance has not said how many it takes. */
+const ASSUMED_STREAMS = 100;
+
 /** The HTTP/2 connections to one local instance: one, and another only when it takes no more streams. */
 export class H2InstancePool implements LocalPool {
   readonly #plane: DataPlane;
@@ -41,9 +44,10 @@ export class H2InstancePool implements LocalPool {
   }
 
   #dial(connectTimeoutMs: number): H2Session {
-    const session = new H2Session(this.#plane, this.#address, connectTimeoutMs, (gone) => {
-      this.#sessions.delete(gone);
-    });
+    const [known] = this.#sessions;
+    const streams = known?.mostStreams ?? ASSUMED_STREAMS;
+    const forget = (gone: H2Session): void => void this.#sessions.delete(gone);
+    const session = new H2Session(this.#plane, this.#address, connectTimeoutMs, streams, forget);
     this.#sessions.add(session);
     return session;
   }

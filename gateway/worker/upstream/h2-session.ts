@@ -11,8 +11,6 @@ import { MAX_FIELDS, MAX_HEAD_BYTES } from '../codec/limits.ts';
 import { dial } from '../sockets.ts';
 import { H2InstanceStream } from './h2-instance.ts';
 
-/** Streams on one connection before the instance has said how many it takes. */
-const ASSUMED_STREAMS = 100;
 const WINDOW_BYTES = 131_072;
 const CONNECTION_WINDOW_BYTES = 1_048_576;
 const CLIENT_OPTIONS = {
@@ -23,6 +21,8 @@ const CLIENT_OPTIONS = {
   },
   // `:status` comes on top.
   maxHeaderListPairs: MAX_FIELDS + 1,
+  // Until the instance has said how many streams it takes, one is sent; others wait for its SETTINGS in the library.
+  peerMaxConcurrentStreams: 1,
   // Duplicates were judged by the codec; Node would throw where a field came twice.
   strictSingleValueFields: false,
 };
@@ -38,20 +38,25 @@ export class H2Session {
   readonly #plane: DataPlane;
   readonly #session: ClientHttp2Session;
   #open = 0;
-  #mostStreams = ASSUMED_STREAMS;
+  #mostStreams: number;
   #isConnected = false;
   #heardMs: number;
   #pingSentMs = 0;
 
-  /** @param onGone takes no further stream; called once */
+  /**
+   * @param assumedStreams how many the instance is thought to take before it says so
+   * @param onGone takes no further stream; called once
+   */
   constructor(
     plane: DataPlane,
     address: Address,
     connectTimeoutMs: number,
+    assumedStreams: number,
     onGone: (session: H2Session) => void,
   ) {
     this.#plane = plane;
     this.#heardMs = plane.coarseMs;
+    this.#mostStreams = assumedStreams;
     const socket = dial(address);
     const session = http2.connect(`http://${formatAddress(address)}`, {
       ...CLIENT_OPTIONS,
@@ -65,7 +70,7 @@ export class H2Session {
       session.setLocalWindowSize(CONNECTION_WINDOW_BYTES);
     });
     session.on('remoteSettings', ({ maxConcurrentStreams }) => {
-      this.#mostStreams = maxConcurrentStreams ?? ASSUMED_STREAMS;
+      this.#mostStreams = maxConcurrentStreams ?? Infinity;
     });
     // Its streams tell what became of them; without a listener it would end the process.
     session.on('error', () => session.destroy());
@@ -78,6 +83,10 @@ export class H2Session {
 
   get isConnected(): boolean {
     return this.#isConnected;
+  }
+
+  get mostStreams(): number {
+    return this.#mostStreams;
   }
 
   get hasRoom(): boolean {
