@@ -66,6 +66,7 @@ export class H2Session {
     const timer = setTimeout(() => this.destroy(), connectTimeoutMs);
     session.once('connect', () => {
       clearTimeout(timer);
+      if (session.destroyed) return;
       this.#isConnected = true;
       session.setLocalWindowSize(CONNECTION_WINDOW_BYTES);
     });
@@ -121,7 +122,8 @@ export class H2Session {
   /** @returns 'dead' when an instance with open streams does not answer */
   checkAlive(nowMs: number): 'alive' | 'dead' {
     if (this.#pingSentMs > 0) return nowMs - this.#pingSentMs > PONG_WITHIN_MS ? 'dead' : 'alive';
-    if (this.#open > 0 && this.#isConnected && nowMs - this.#heardMs > PING_AFTER_MS) {
+    const isOpen = this.#open > 0 && this.#isConnected && !this.#session.destroyed;
+    if (isOpen && nowMs - this.#heardMs > PING_AFTER_MS) {
       this.#pingSentMs = nowMs;
       this.#session.ping((error) => {
         if (error === null) this.heard();
