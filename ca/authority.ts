@@ -144,12 +144,14 @@ export class Authority {
         new MeshError('enrol_without_node', `to enrol, ${ownId} must be among the requests`)
       );
     }
-    await redeemToken(this.#store, token, enrolment, this.#clock.wallMs());
-    this.#enrolments.add(enrolment);
+    // First into the book: with a full disk nothing could be signed, and the token would be lost for nothing. Of several
+    // that try at once each has its line, and all but one of them come to nothing.
     await this.#issuing.ledger.record(
       { event: 'token-redeem', token: token.id, node: enrolment.node, requester: remote },
       this.#clock.wallMs(),
     );
+    await redeemToken(this.#store, token, enrolment, this.#clock.wallMs());
+    this.#enrolments.add(enrolment);
     this.#log.info({ token: token.id, remote }, `enrolled ${describeEnrolment(enrolment)}`);
     return this.#certifyAll(judged, requester);
   }

@@ -18,7 +18,7 @@ import { fingerprint as fingerprintOf, readCertificate } from './x509.ts';
 export type { CertificateAuthorityClient, Issued } from './authority-client.ts';
 export { openLocalCa } from './local.ts';
 export { judgeRenewal, renewAtMs, renewalRetryMs, type RenewalState } from './renewal.ts';
-export { readSvid } from './svid.ts';
+export { readSvid, rootTrustDomain } from './svid.ts';
 export { parseToken } from './tokens.ts';
 
 /** Of one call from its first packet to its last. */

@@ -1,5 +1,5 @@
 import { request as httpRequest } from 'node:http';
-import { EXIT, MeshError, messageOf } from '#kit/errors.ts';
+import { EXIT, MeshError, messageOf, type ExitCode } from '#kit/errors.ts';
 
 const TIMEOUT_MS = 10_000;
 
@@ -24,8 +24,13 @@ export async function postLocal<T>(socketPath: string, path: string, body: objec
   );
   const parsed = JSON.parse(answer) as T & { readonly error: string; readonly message: string };
   if (status === 200) return parsed;
-  const exitCode = parsed.error === 'store_unreachable' ? EXIT.unreachable : EXIT.failed;
-  throw new MeshError(parsed.error, parsed.message, { exitCode });
+  throw new MeshError(parsed.error, parsed.message, { exitCode: exitCodeOf(parsed.error) });
+}
+
+function exitCodeOf(error: string): ExitCode {
+  if (error === 'store_unreachable') return EXIT.unreachable;
+  // Of --ttl, whose limits only the authority knows.
+  return error === 'ttl_not_allowed' ? EXIT.usage : EXIT.failed;
 }
 
 function exchange(

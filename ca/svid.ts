@@ -4,6 +4,17 @@ import { fromPem } from './pem.ts';
 import { openSigner } from './signer.ts';
 import { readCertificate } from './x509.ts';
 
+/** The trust domain a root certificate (PEM) is the authority of; undefined for a root of another make, or none at all. */
+export function rootTrustDomain(rootPem: string): string | undefined {
+  try {
+    const [root] = fromPem('CERTIFICATE', rootPem, 'root');
+    const uri = readCertificate(root!).subjectAltName?.uris[0];
+    return /^spiffe:\/\/([a-z0-9._-]+)$/.exec(uri ?? '')?.[1];
+  } catch {
+    return undefined;
+  }
+}
+
 /**
  * A certificate chain and its key as one thing: the leaf follows the SVID rules, and the key is the leaf's.
  *

@@ -18,6 +18,7 @@ import { openEmbeddedStore } from '../registry/store/embedded.ts';
 import { openEtcdStore } from '../registry/store/etcd.ts';
 import type { Store } from '../registry/store/store.ts';
 import { RegistryView } from '../registry/view.ts';
+import { untilJoined } from './joining.ts';
 import { startAdmin, type Admin } from './admin/server.ts';
 import type { AdminSource } from './admin/source.ts';
 import type { GatewayConfig, RegistryConfig } from './config.ts';
@@ -25,6 +26,7 @@ import type { WorkerSettings } from './ipc.ts';
 import { adminSource } from './supervisor/admin-source.ts';
 import { prepareDataDir } from './supervisor/data-dir.ts';
 import { EdgeListeners } from './supervisor/edge-listeners.ts';
+import { heldTrustDomain } from './supervisor/identity-disk.ts';
 import { IdentityFiles } from './supervisor/identity-files.ts';
 import { IdentityKeeper } from './supervisor/identity-keeper.ts';
 import type { IdentitySource } from './supervisor/identity-source.ts';
@@ -58,12 +60,14 @@ export interface RunningGateway {
  * the CA are away; then these two, in the background.
  *
  * @param file where `config` was read from, for messages
+ * @param stopped resolves when the gateway is to end before it has quite started
  * @throws MeshError with the setting to correct; then nothing is left running
  */
 export async function startGateway(
   file: string,
   config: GatewayConfig,
   log: Log,
+  stopped: Promise<void>,
 ): Promise<RunningGateway> {
   await using started = new AsyncDisposableStack();
 
@@ -71,7 +75,8 @@ export async function startGateway(
   await prepareDataDir(config.dataDir);
   const lastGood = await loadSnapshot(config.dataDir, log);
   const store = started.adopt(await openStore(config.registry, log), (opened) => opened.close());
-  const trustDomain = await findTrustDomain(lastGood, store, log);
+  const trustDomain =
+    (await heldTrustDomain(config.dataDir)) ?? (await findTrustDomain(lastGood, store, log));
   // Before anybody is asked for a certificate: a port in use must not cost a token.
   const listeners = await bindOwnListeners(config, file);
   started.defer(() => closeAll(listeners));
@@ -95,6 +100,12 @@ export async function startGateway(
   started.defer(() => edge.close());
   for (const { spec, socket } of listeners) workers.listen(spec, socket);
   await allListening(workers, listeners);
+  await untilJoined({
+    identity,
+    hasSnapshot: lastGood !== undefined,
+    registry: { name: store.name, isConnected: () => view.state.connected },
+    stopped,
+  });
 
   // Others may know of this node only now that it answers.
   supervisor.register();
@@ -151,10 +162,7 @@ function connectParts(needed: PartsNeeded) {
     ...shared,
     count: config.workers,
     workerFile: WORKER_FILE,
-    tables: () => {
-      const { revision, documents } = view.state;
-      return { revision, reset: true, put: [...documents], deleted: [] };
-    },
+    tables: () => supervisor.tables(),
     onApplied: () => supervisor.onApplied(),
   });
   const edge = new EdgeListeners({ host: workers, bind: bindListener, log });
@@ -224,7 +232,10 @@ function openStore(registry: RegistryConfig, log: Log): Promise<Store> {
     : openEmbeddedStore({ file: registry.file, log });
 }
 
-/** From the snapshot, so that nobody is waited for; on the very first start from the registry. */
+/**
+ * Before there are certificates: from the snapshot, so that nobody is waited for, else from the registry. Afterwards
+ * theirs counts: an edit of `config/mesh` must not leave a gateway that starts again without any.
+ */
 async function findTrustDomain(
   lastGood: SnapshotContent | undefined,
   store: Store,

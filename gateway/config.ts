@@ -3,7 +3,7 @@ import { hostname } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { formatAddress } from '#kit/address.ts';
 import { EXIT, MeshError } from '#kit/errors.ts';
-import { gatewayFile, localService } from './config/schema.ts';
+import { gatewayFile, localService, ownListenerAt } from './config/schema.ts';
 import type { GatewayConfig, LocalService } from './config/types.ts';
 import { formatFileProblem, readYaml, type FileProblem, type SourceFile } from './config/yaml.ts';
 
@@ -66,6 +66,17 @@ export function parseGatewayConfig(
       const got = `${JSON.stringify(at)}, which is also in ${before}`;
       const wanted = `an address that no other instance of ${service.service} has`;
       problems.push({ file, line, path: `${path}.address`, wanted, got });
+    }
+    const own = main.ok ? ownListenerAt(service.address, main.value) : undefined;
+    if (own !== undefined) {
+      const got = `${JSON.stringify(at)}, which is ${own} of this gateway`;
+      problems.push({
+        file,
+        line,
+        path: `${path}.address`,
+        wanted: 'where the service listens',
+        got,
+      });
     }
     seen.set(`${service.service} ${at}`, `${file}:${line}`);
     if (service.user === undefined) continue;

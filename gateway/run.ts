@@ -88,7 +88,7 @@ async function serve(file: string): Promise<ExitCode> {
 
   // From here on, so that a stop during the start still drains and deregisters; a second one ends the start at once.
   const stopped = stopSignal();
-  const gateway = await startGateway(file, config, log);
+  const gateway = await startGateway(file, config, log, stopped);
   // A fault in one corner of the supervisor is no reason to end the traffic that its workers carry.
   process.on('uncaughtException', (error) => {
     log.fatal({ err: error }, 'unexpected error; the gateway keeps running, please report this');

@@ -9,10 +9,12 @@ export interface RetentionOptions {
   readonly log: Log;
 }
 
+const REGISTRY_WAS_AWAY = 'gateways expired while the registry was away: kept them for now';
+
 /**
  * Documents kept in force although the registry has them no more: after a list that misses too much
- * (`hold-rule.ts`), and after too many expiries in a row (`expiry-rule.ts`). Keeps count only; the
- * view applies what it says.
+ * (`hold-rule.ts`), after too many expiries in a row (`expiry-rule.ts`), and when the registry itself was
+ * away just before: no gateway could keep its lease alive then. Keeps count only; the view applies what it says.
  */
 export class Retention {
   readonly #set: DocumentSet;
@@ -22,6 +24,8 @@ export class Retention {
   #departures: (Departure & { readonly text: DocumentText })[] = [];
   /** Key of an expired document that is kept, to the time it may go. */
   readonly #expired = new Map<string, number>();
+  /** Up to here an expiry says more about the registry than about the gateway. */
+  #doubtUntilMs = -Infinity;
 
   constructor(set: DocumentSet, options: RetentionOptions) {
     this.#set = set;
@@ -57,13 +61,23 @@ export class Retention {
     return this.#hold !== undefined;
   }
 
+  /** The registry answers again after it was silent for so long that leases may have ended meanwhile. */
+  interrupted(nowMs: number): void {
+    this.#doubtUntilMs = nowMs + this.#options.leaseTtlMs;
+  }
+
   /** The keys to delete after a whole list. */
   judgeList(present: ReadonlySet<string>, nowMs: number): Iterable<string> {
     this.#departures = [];
     for (const [key, untilMs] of this.#expired) {
       if (present.has(key) || untilMs <= nowMs) this.#expired.delete(key);
     }
-    return this.#judge(this.#set.keys(), present, nowMs);
+    const wasHeld = this.#hold !== undefined;
+    const remove = this.#judge(this.#set.keys(), present, nowMs);
+    if (wasHeld || nowMs >= this.#doubtUntilMs) return remove;
+    const leaving = [...remove].flatMap((key) => this.#departureOf(key, nowMs));
+    this.#keep(leaving, REGISTRY_WAS_AWAY);
+    return [...remove].filter((key) => !this.#expired.has(key));
   }
 
   /** The keys of one revision to delete, and texts to bring back. */
@@ -72,21 +86,20 @@ export class Retention {
     gone: readonly string[],
     nowMs: number,
   ): { readonly deletes: readonly string[]; readonly restore: readonly DocumentText[] } {
-    const { leaseTtlMs, log } = this.#options;
+    const { leaseTtlMs } = this.#options;
     this.#forget(new Set(puts.map(({ key }) => key)));
     const leaving = gone.flatMap((key) => this.#departureOf(key, nowMs));
     const since = nowMs - leaseTtlMs;
     const before = this.#departures.filter(({ atMs }) => atMs > since);
     this.#departures = [...before, ...leaving];
     if (leaving.length === 0) return { deletes: gone, restore: [] };
-    if (!isMassExpiry(this.#departures, this.#staying(leaving))) {
-      return { deletes: gone, restore: [] };
+    let restore: typeof before = [];
+    if (isMassExpiry(this.#departures, this.#staying(leaving))) {
+      restore = before.filter(({ key }) => !this.#expired.has(key));
+      this.#keep(this.#departures, 'too many gateways expired: kept them for now');
+    } else if (nowMs < this.#doubtUntilMs) {
+      this.#keep(leaving, REGISTRY_WAS_AWAY);
     }
-    const restore = before.filter(({ key }) => !this.#expired.has(key));
-    for (const { key, atMs } of this.#departures) {
-      if (!this.#expired.has(key)) this.#expired.set(key, atMs + leaseTtlMs);
-    }
-    log.error({ keys: [...this.#expired.keys()] }, 'too many gateways expired: kept them for now');
     const deletes = gone.filter((key) => !this.#expired.has(key));
     return { deletes, restore: restore.map(({ text }) => text) };
   }
@@ -102,6 +115,14 @@ export class Retention {
     if (this.#hold === undefined || present === undefined) return over;
     // Only these: the reading may be older than what the watch has brought since.
     return [...over, ...this.#judge(this.#hold.keys, present, nowMs)];
+  }
+
+  #keep(departures: readonly Departure[], why: string): void {
+    const { leaseTtlMs, log } = this.#options;
+    for (const { key, atMs } of departures) {
+      if (!this.#expired.has(key)) this.#expired.set(key, atMs + leaseTtlMs);
+    }
+    if (departures.length > 0) log.error({ keys: [...this.#expired.keys()] }, why);
   }
 
   #judge(keys: Iterable<string>, present: ReadonlySet<string>, nowMs: number): ReadonlySet<string> {

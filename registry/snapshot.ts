@@ -80,10 +80,28 @@ async function readSnapshot(path: string): Promise<Read> {
     }
     const body = text.slice(end + 1, -1);
     if (sha256 !== checksumOf(body)) return damaged(`${path}: the checksum does not fit`);
-    return { ok: true, content: JSON.parse(body) as SnapshotContent };
+    const content: unknown = JSON.parse(body);
+    if (!isContent(content)) return damaged(`${path}: not the content of a snapshot`);
+    return { ok: true, content };
   } catch (error) {
     return damaged(`${path}: ${messageOf(error)}`);
   }
+}
+
+/** Whatever wrote a file with a good checksum: a gateway must come up, with the one before if need be. */
+function isContent(value: unknown): value is SnapshotContent {
+  const { revision, documents, services } = Object(value) as Readonly<Record<string, unknown>>;
+  const isText = (document: unknown): boolean => {
+    const { key, revision: at, text } = Object(document) as Readonly<Record<string, unknown>>;
+    return typeof key === 'string' && typeof at === 'number' && typeof text === 'string';
+  };
+  return (
+    typeof revision === 'number' &&
+    Array.isArray(documents) &&
+    documents.every(isText) &&
+    Array.isArray(services) &&
+    services.every((name) => typeof name === 'string')
+  );
 }
 
 function checksumOf(body: string): string {

@@ -41,6 +41,7 @@ export class RegistryView {
   readonly #options: RegistryViewOptions;
   readonly #set: DocumentSet;
   readonly #retention: Retention;
+  readonly #leaseTtlMs: number;
   readonly #changeListeners = new Set<(change: RegistryChange) => void>();
   readonly #stateListeners = new Set<(state: RegistryState) => void>();
   #revision = 0;
@@ -61,9 +62,10 @@ export class RegistryView {
   constructor(options: RegistryViewOptions) {
     this.#options = options;
     this.#set = new DocumentSet(options, options.lastGood?.services);
+    this.#leaseTtlMs = options.leaseTtlMs ?? LEASE_TTL_SECONDS * 1_000;
     this.#retention = new Retention(this.#set, {
       holdGapMs: options.holdGapMs ?? HOLD_GAP_MS,
-      leaseTtlMs: options.leaseTtlMs ?? LEASE_TTL_SECONDS * 1_000,
+      leaseTtlMs: this.#leaseTtlMs,
       log: options.log,
     });
   }
@@ -168,6 +170,7 @@ export class RegistryView {
     }
     this.#clusterId = clusterId;
     const puts = entries.filter(({ key }) => this.#concerns(key)).map(textOf);
+    this.#heard();
     const deletes = this.#retention.judgeList(new Set(puts.map(({ key }) => key)), clock.now());
     const difference = this.#set.apply(puts, deletes);
 
@@ -175,7 +178,6 @@ export class RegistryView {
     const unchanged = !first && revision === this.#revision && isEmpty(difference);
     this.#revision = revision;
     this.#source = 'registry';
-    this.#currentAt = clock.now();
     if (!this.#connected) {
       log.info({ store: store.name, revision }, 'following the registry');
       this.#connected = true;
@@ -187,7 +189,7 @@ export class RegistryView {
   }
 
   #takeEvents(revision: number, events: readonly StoreEvent[]): void {
-    this.#currentAt = this.#options.clock.now();
+    this.#heard();
     this.#attempt = 0;
     const relevant = events.filter(({ key }) => this.#concerns(key));
     for (const [at, group] of Map.groupBy(relevant, revisionOf)) this.#takeRevision(at, group);
@@ -208,9 +210,17 @@ export class RegistryView {
   }
 
   #takeProgress(revision: number): void {
-    this.#currentAt = this.#options.clock.now();
+    this.#heard();
     this.#attempt = 0;
     this.#revision = Math.max(this.#revision, revision);
+  }
+
+  /** A store says something every few seconds; a lease that was kept alive outlives half of its life without it. */
+  #heard(): void {
+    const now = this.#options.clock.now();
+    const silentMs = now - (this.#currentAt ?? now);
+    if (silentMs > this.#leaseTtlMs / 2) this.#retention.interrupted(now);
+    this.#currentAt = now;
   }
 
   /** Kept documents whose time is over, or that another reading of the registry has to confirm. */

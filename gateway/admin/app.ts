@@ -26,6 +26,8 @@ const HEADERS = {
   'cache-control': 'no-store',
 } as const;
 
+const REQUEST_MS = 10_000;
+
 /** The read-only admin API, not listening yet. */
 export function buildAdmin(parts: AdminParts): FastifyInstance {
   const { source, metrics, log } = parts;
@@ -34,7 +36,9 @@ export function buildAdmin(parts: AdminParts): FastifyInstance {
     // While closing, what still arrives is answered rather than refused (and a restart is not an outage).
     return503OnClosing: false,
     forceCloseConnections: 'idle',
-    requestTimeout: 10_000,
+    requestTimeout: REQUEST_MS,
+    // Or Node takes its own 60 s for the request, and looks for late ones every 30 s.
+    http: { headersTimeout: REQUEST_MS, connectionsCheckingInterval: 1_000 },
     routerOptions: { maxParamLength: 255 },
   });
   guard(app, parts);

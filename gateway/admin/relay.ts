@@ -88,7 +88,9 @@ function refusalOf(
 ): Failure | undefined {
   const node = nodeOf(request);
   const rest = (request.params as { readonly '*': string })['*'];
-  if (/^\/*nodes(\/|$)/.test(rest)) {
+  // As the URL of the next request will have it: empty and dot segments lead nowhere, a backslash is a slash.
+  const [first] = rest.split(/[/\\]/).filter((segment) => segment !== '' && segment !== '.');
+  if (first === 'nodes') {
     const message = 'another node is reached from the node you ask, not through a third one';
     return { status: 400, error: 'one_hop_only', message };
   }

@@ -42,7 +42,7 @@ export interface AdminFlags {
 /** @throws MeshError `usage` for two addresses, or one that cannot be meant */
 export function adminAt(command: string, flags: AdminFlags, env: NodeJS.ProcessEnv): AdminAt {
   const { admin, socket, node } = flags;
-  const usage = `\n${ADMIN_USAGE}`;
+  const usage = `${command} …\n${ADMIN_USAGE}`;
   if (admin !== undefined && socket !== undefined) {
     throw usageError(command, 'wanted --admin or --socket; got both', usage);
   }
@@ -91,7 +91,9 @@ function refused(at: AdminAt, status: number, answer: unknown): MeshError {
   const fields: Readonly<Record<string, unknown>> = Object(answer);
   const text =
     typeof fields['message'] === 'string' ? printable(fields['message']) : `status ${status}`;
-  const exitCode = fields['error'] === 'node_unreachable' ? EXIT.unreachable : EXIT.failed;
+  const unreached = fields['error'] === 'node_unreachable';
+  // 400 is about what was typed.
+  const exitCode = unreached ? EXIT.unreachable : status === 400 ? EXIT.usage : EXIT.failed;
   return new MeshError('admin_refused', `${at.name}: ${text}`, { exitCode });
 }
 

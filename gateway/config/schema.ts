@@ -20,6 +20,7 @@ import {
 } from '../../registry/documents/fields.ts';
 import { isName, NAME_WANTED } from '../../registry/documents/keys.ts';
 import { DEFAULT_WEIGHT } from '../../registry/documents/node.ts';
+import { jsonPath } from '../../registry/documents/problems.ts';
 import type { Check } from '../../registry/documents/types.ts';
 import type { GatewayConfig, IdentityConfig, LocalService, RegistryConfig } from './types.ts';
 
@@ -304,6 +305,32 @@ function registryConfig(input: z.output<typeof registry>, dataDir: string): Regi
   return { kind: 'etcd', ...input.etcd, prefix: input.etcd.prefix ?? DEFAULT_PREFIX };
 }
 
+interface OwnListener {
+  readonly at: Address;
+  readonly path: (string | number)[];
+}
+
+function listenersOf({ mesh, admin, egress }: GatewayConfig): readonly OwnListener[] {
+  return [
+    { at: mesh.listen, path: ['mesh', 'listen'] },
+    { at: admin.listen, path: ['admin', 'listen'] },
+    { at: egress.listen, path: ['egress', 'listen'] },
+    ...egress.listeners.map(({ listen }, i) => ({
+      at: listen,
+      path: ['egress', 'listeners', i, 'listen'],
+    })),
+  ];
+}
+
+/** Which setting makes the gateway itself listen at this address; a service there would be the gateway, in circles. */
+export function ownListenerAt({ host, port }: Address, config: GatewayConfig): string | undefined {
+  const names = host === 'localhost' ? ['localhost', '127.0.0.1', '::1'] : [host];
+  const own = listenersOf(config).find(
+    ({ at }) => at.port === port && (isAny(at) || names.includes(at.host)),
+  );
+  return own && jsonPath(own.path).slice('$.'.length);
+}
+
 /** What one field asks of another. */
 function checkTogether(config: GatewayConfig, context: z.core.$RefinementCtx): void {
   const add = (path: (string | number)[], message: string, got?: string) =>
@@ -322,16 +349,7 @@ function checkTogether(config: GatewayConfig, context: z.core.$RefinementCtx): v
     );
   }
   const taken = new Map<string, string>();
-  const listeners = [
-    { at: config.mesh.listen, path: ['mesh', 'listen'] },
-    { at: config.admin.listen, path: ['admin', 'listen'] },
-    { at: config.egress.listen, path: ['egress', 'listen'] },
-    ...config.egress.listeners.map(({ listen }, i) => ({
-      at: listen,
-      path: ['egress', 'listeners', i, 'listen'],
-    })),
-  ];
-  for (const { at, path } of listeners) {
+  for (const { at, path } of listenersOf(config)) {
     const place = formatAddress(at);
     const other = taken.get(place);
     if (at.port === 0) continue;

@@ -1,12 +1,13 @@
 import { createHash } from 'node:crypto';
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { readSvid } from '../../ca/client.ts';
+import { readSvid, rootTrustDomain } from '../../ca/client.ts';
 import { formatIdentity, type Identity, type Svid, type TrustBundle } from '../../ca/identity.ts';
 import { replaceFile } from '#kit/atomic-file.ts';
 import { MeshError, messageOf } from '#kit/errors.ts';
 import type { Log } from '#kit/log.ts';
 
+const FOLDER = 'identity';
 const BUNDLE = 'bundle.pem';
 const USED_TOKENS = 'used-tokens';
 
@@ -20,7 +21,7 @@ export class IdentityDisk {
   readonly #log: Log;
 
   constructor(dataDir: string, trustDomain: string, log: Log) {
-    this.#folder = join(dataDir, 'identity');
+    this.#folder = join(dataDir, FOLDER);
     this.#trustDomain = trustDomain;
     this.#log = log;
   }
@@ -96,6 +97,17 @@ export class IdentityDisk {
       }
       return undefined;
     }
+  }
+}
+
+/** The trust domain of the certificates that lie in `dataDir`; undefined before the first. */
+export async function heldTrustDomain(dataDir: string): Promise<string | undefined> {
+  try {
+    const [root = ''] = certificatesIn(await readFile(join(dataDir, FOLDER, BUNDLE), 'utf8'));
+    return rootTrustDomain(root);
+  } catch {
+    // Whoever opens the folder for good says what is wrong with it.
+    return undefined;
   }
 }
 

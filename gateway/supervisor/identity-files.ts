@@ -81,6 +81,7 @@ export class IdentityFiles implements IdentitySource {
         notAfterMs: svid?.notAfterMs,
         nextRenewalMs: undefined,
         lastError: this.#error ?? (svid === undefined ? held : undefined),
+        lastErrorCode: this.#error === undefined ? undefined : 'identity_files',
       };
     });
   }

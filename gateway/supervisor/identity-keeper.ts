@@ -44,6 +44,7 @@ interface Held {
 interface Failure {
   readonly attempts: number;
   readonly error: string;
+  readonly code: string;
   /** Monotonic ms. */
   readonly retryAt: number;
 }
@@ -124,6 +125,7 @@ export class IdentityKeeper implements IdentitySource {
         notAfterMs: held?.svid.notAfterMs,
         nextRenewalMs: this.#clock.wallMs() + this.#waitMs(identity),
         lastError: failure?.error,
+        lastErrorCode: failure?.code,
       };
     });
   }
@@ -294,13 +296,14 @@ export class IdentityKeeper implements IdentitySource {
     const attempts = this.#failures.get(uri)?.attempts ?? 0;
     const waitMs = renewalRetryMs(attempts, leftMs, this.#rng);
     const message = messageOf(error);
+    const code = error instanceof MeshError ? error.code : 'internal';
     this.#failures.set(uri, {
       attempts: attempts + 1,
       error: message,
+      code,
       retryAt: this.#clock.now() + waitMs,
     });
     const alarming = held === undefined || ['urgent', 'expired'].includes(this.#judge(held));
-    const code = error instanceof MeshError ? error.code : 'internal';
     this.#log[alarming ? 'error' : 'warn'](
       { identity: uri, code, notAfterMs: held?.svid.notAfterMs, retryInMs: Math.round(waitMs) },
       `no new certificate: ${message}`,

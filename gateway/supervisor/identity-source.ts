@@ -28,7 +28,10 @@ export interface IdentityState {
   readonly notAfterMs: number | undefined;
   /** Unix ms; undefined when nobody renews it here. */
   readonly nextRenewalMs: number | undefined;
+  /** Why there is no newer certificate, for people. */
   readonly lastError: string | undefined;
+  /** The same as a MeshError's code. */
+  readonly lastErrorCode: string | undefined;
 }
 
 /** Hands the newest material to those who asked, and remembers it for those who come later. */

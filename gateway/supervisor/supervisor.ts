@@ -19,6 +19,7 @@ import { probe } from '../health/probe.ts';
 import { Prober, type ProbedHealth } from '../health/prober.ts';
 import type { EdgeListeners } from './edge-listeners.ts';
 import type { IdentitySource } from './identity-source.ts';
+import { withOwnInstances } from './own-instances.ts';
 import { Publisher, type LeasedKeys } from './publisher.ts';
 import { desiredRegistration, instanceId, type LocalInstance } from './registration.ts';
 import { uidOf } from './unix-users.ts';
@@ -202,7 +203,7 @@ export class Supervisor {
 
   #onChange(change: RegistryChange): void {
     this.#lastChange = change.revision;
-    this.#parts.workers.applyChange(change);
+    this.#parts.workers.applyChange(this.#ofThisMachine(change));
     const { gateway, node } = this.#config;
     const keys = [...change.put.map(([key]) => key), ...change.deleted];
     if (change.reset || keys.includes(configKey('node-intents', node))) this.#register();
@@ -212,6 +213,26 @@ export class Supervisor {
     if (gateway !== undefined && (change.reset || keys.some(isEdge))) this.#updateEdge();
   }
 
+  /** The whole effective tables, for a worker that starts now. */
+  tables(): RegistryChange {
+    const { revision, documents } = this.#parts.view.state;
+    return this.#ofThisMachine({ revision, reset: true, put: [...documents], deleted: [] });
+  }
+
+  #ofThisMachine(whole: RegistryChange): RegistryChange {
+    const { advertise, log } = this.#parts;
+    const { node } = this.#config;
+    const instances = this.#localInstances();
+    const { change, foreign } = withOwnInstances(whole, { node, advertise, instances });
+    if (foreign.length > 0) {
+      log.warn(
+        { keys: foreign },
+        'not ours, and not used: instances of this node that its file does not name',
+      );
+    }
+    return change;
+  }
+
   /** Every certificate here carries the trust domain, so it cannot change under a running gateway. */
   #checkTrustDomain(): void {
     const { trustDomain, view, log } = this.#parts;
@@ -219,7 +240,7 @@ export class Supervisor {
     if (wanted === trustDomain) return;
     log.error(
       { wanted, running: trustDomain },
-      'config/mesh names another trust domain than this gateway runs with; restart it to take it over',
+      'config/mesh names another trust domain than the certificates here, which stay in use; to move this gateway, stop it, remove the folder identity in its dataDir and give it a token of the other CA',
     );
   }
 

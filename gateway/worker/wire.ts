@@ -29,6 +29,11 @@ export abstract class Wire {
     return this.#isClosed;
   }
 
+  /** More waits to be sent than a source may add to. */
+  get isClogged(): boolean {
+    return this.socket.writableLength >= HIGH_WATER_BYTES;
+  }
+
   /** Bytes in [start, end); the buffer is used again after the call. */
   abstract onBytes(bytes: Buffer, start: number, end: number): void;
   /** The peer has sent its last byte, and may still read. */
@@ -41,13 +46,13 @@ export abstract class Wire {
   /** @returns false when the source should pause until `onDrain` */
   write(text: string): boolean {
     this.socket.write(text, 'latin1');
-    return this.socket.writableLength < HIGH_WATER_BYTES;
+    return !this.isClogged;
   }
 
   /** Copies: `bytes` belongs to whoever is reading. */
   writeBytes(bytes: Buffer, start: number, end: number): boolean {
     this.socket.write(Buffer.from(bytes.subarray(start, end)));
-    return this.socket.writableLength < HIGH_WATER_BYTES;
+    return !this.isClogged;
   }
 
   pause(): void {

@@ -1,6 +1,8 @@
 import type { Log } from '#kit/log.ts';
 import type { Rng } from '#kit/rng.ts';
 import type {
+  Explanation,
+  ExplainRequest,
   FromWorker,
   ListenerSpec,
   ToWorker,
@@ -15,6 +17,8 @@ import { createLog } from '#kit/log.ts';
 import { Identities } from './identities.ts';
 import { MeshListener } from './listeners/mesh.ts';
 import { PlainListener } from './listeners/plain.ts';
+import { formatIdentity } from '../../ca/identity.ts';
+import { egressIdentity } from './request/identify.ts';
 import { Observer } from './request/observe.ts';
 import { Roster } from './roster.ts';
 import { Tables } from './tables.ts';
@@ -43,6 +47,8 @@ export interface WorkerPorts {
 export class Worker {
   readonly #ports: WorkerPorts;
   readonly #listeners = new Map<string, Listener>();
+  /** Let go, but with clients whose time limits still hold. */
+  readonly #leaving = new Set<Listener>();
   /** Mesh sockets that came before the first certificate. */
   readonly #waiting = new Map<string, unknown>();
   #plane: DataPlane | undefined;
@@ -74,8 +80,7 @@ export class Worker {
         this.#listen(message.listener, handle);
         break;
       case 'unlisten':
-        this.#listeners.get(message.id)?.drain();
-        this.#listeners.delete(message.id);
+        this.#unlisten(message.id);
         break;
       case 'ask':
         this.#ports.send({ type: 'reply', id: message.id, reply: this.#answer(message.question) });
@@ -155,22 +160,40 @@ export class Worker {
     }
   }
 
+  #unlisten(id: string): void {
+    const listener = this.#listeners.get(id);
+    if (listener === undefined) return;
+    this.#listeners.delete(id);
+    this.#leaving.add(listener);
+    listener.drain();
+  }
+
   #answer(question: WorkerQuestion): WorkerReply {
     try {
       switch (question.kind) {
         case 'metrics':
           return { kind: 'metrics', metrics: this.#metrics() };
         case 'explain':
-          return {
-            kind: 'explain',
-            explanation: this.#live().tables.explain(question.request, this.#ports.now()),
-          };
+          return { kind: 'explain', explanation: this.#explain(question.request) };
         case 'state':
           return { kind: 'state', state: this.#state() };
       }
     } catch (error) {
       return { kind: 'error', message: messageOf(error) };
     }
+  }
+
+  #explain(request: ExplainRequest): Explanation {
+    const { settings, tables } = this.#live();
+    const explanation = tables.explain(request, this.#ports.now());
+    const { trustDomain, nodeIdentity } = settings;
+    const { from, gateway } = request;
+    const source =
+      gateway === undefined
+        ? egressIdentity(from, trustDomain, nodeIdentity)
+        : formatIdentity({ trustDomain, kind: 'edge', name: gateway });
+    if (this.#identities?.get(source) !== undefined) return explanation;
+    return { ...explanation, outcome: `502 UF: this gateway has no certificate for ${source}` };
   }
 
   #metrics(): Extract<WorkerReply, { kind: 'metrics' }>['metrics'] {
@@ -220,6 +243,10 @@ export class Worker {
     plane.muxPools.sweep(now, wall);
     for (const pool of plane.instancePools) pool.sweep(now);
     for (const listener of this.#listeners.values()) listener.sweep(now, wall);
+    for (const listener of this.#leaving) {
+      listener.sweep(now, wall);
+      if (listener.open === 0) this.#leaving.delete(listener);
+    }
     if (this.#drainBy > 0 && (plane.exchanges.size === 0 || now > this.#drainBy))
       this.#ports.exit();
   }

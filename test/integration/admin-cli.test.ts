@@ -107,10 +107,10 @@ outcome: 95 % reach an endpoint, 5 % get 403 DENIED
     assert.deepEqual(JSON.parse(output), JSON.parse(JSON.stringify(EXPLANATION)));
   });
 
-  it('passes on what the API finds wrong', async (t) => {
+  it('passes on what the API finds wrong, as bad usage', async (t) => {
     const { url } = await started(t);
     const error = await failure(runExplain, ['/x', '--admin', url]);
-    assert.equal(error.exitCode, 1);
+    assert.equal(error.exitCode, 64);
     assert.equal(
       error.message,
       `${url}: url: wanted "http://orders.mesh/path", or "/path" with h=host:orders.mesh; got no host`,
@@ -129,7 +129,7 @@ outcome: 95 % reach an endpoint, 5 % get 403 DENIED
     [
       'https',
       'a --admin https://a',
-      /--admin: wanted a URL such as http:\/\/127\.0\.0\.1:15000; got "https:\/\/a"/,
+      /--admin: wanted a URL such as http:\/\/127\.0\.0\.1:15000; got "https:\/\/a"\nusage: gatemesh explain …\n {2}--admin URL/,
     ],
   ];
   for (const [name, argv, message] of usage) {

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
+
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:https';
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import { createServer as createTcpServer, type AddressInfo } from 'node:net';
 import { describe, it, type TestContext } from 'node:test';
 import type { TLSSocket } from 'node:tls';
@@ -269,4 +270,18 @@ describe('/nodes/<node>/', () => {
     }
     assert.deepEqual(seen, []);
   });
+
+  // Not with fetch, which resolves dot segments before it asks.
+  for (const path of ['/./nodes/vm-a/status', '/%2e/nodes/vm-a/status', '//\\nodes/vm-a/status']) {
+    it(`goes one hop only, also by ${path}`, async (t) => {
+      const { port, seen } = await meshPort(t, NODE_B);
+      const admin = new URL(await adminTo(t, targetAt(port)));
+      const status = await new Promise<number | undefined>((resolve, reject) => {
+        const options = { host: admin.hostname, port: admin.port, path: `/nodes/vm-b${path}` };
+        http.get(options, (response) => resolve(response.resume().statusCode)).on('error', reject);
+      });
+      assert.equal(status, 400);
+      assert.deepEqual(seen, []);
+    });
+  }
 });

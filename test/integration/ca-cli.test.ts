@@ -233,6 +233,16 @@ describe('gatemesh ca serve, sign, token, status', () => {
     );
   });
 
+  it('takes a life outside its limits for bad usage', async (t) => {
+    const { dir } = await serving(t);
+    const ended = await ca(['token', '--node', 'vm-a', '--ttl', '99d', '--dir', dir]);
+    assert.deepEqual(ended, {
+      code: 64,
+      stdout: '',
+      stderr: 'gatemesh: a token lives from 1s to 24h\n',
+    });
+  });
+
   it('prints what it refuses to sign, and why', async (t) => {
     const { dir } = await serving(t);
     const ended = await ca(['sign', '--identity', 'svc/web', '--dir', dir], 'hello');

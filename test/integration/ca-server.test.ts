@@ -4,13 +4,15 @@ import { writeFile } from 'node:fs/promises';
 import { createServer as createTcpServer, type AddressInfo } from 'node:net';
 import { request as httpsRequest } from 'node:https';
 import { describe, it, type TestContext } from 'node:test';
-import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
+import { connect as tlsConnect, createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import { formatAddress } from '#kit/address.ts';
 import { systemClock } from '#kit/clock.ts';
+import { prepareRequests } from '../../ca/authority-client.ts';
 import { CaClient } from '../../ca/client.ts';
 import { checkSvid, formatIdentity, type Svid } from '../../ca/identity.ts';
 import { fromPem } from '../../ca/pem.ts';
 import { startCaServer } from '../../ca/server.ts';
+import { checkToken, parseToken } from '../../ca/tokens.ts';
 import { fingerprint as fingerprintOf } from '../../ca/x509.ts';
 import { IdentityKeeper } from '../../gateway/supervisor/identity-keeper.ts';
 import {
@@ -111,6 +113,17 @@ describe('the CA over HTTPS', () => {
       message: /: to enrol, spiffe:\/\/mesh.test\/node\/vm-a must be among the requests$/,
     });
     assert.equal((await client.enrol([NODE], text)).svids.length, 1);
+  });
+
+  it('does not spend a token while its book cannot be written', async (t) => {
+    const { authority, store } = await testAuthority(lastFirst(t));
+    const enrolment = { node: 'vm-a', services: [], gateway: undefined };
+    const { token } = await authority.mint(enrolment, 60_000);
+    const { wanted } = prepareRequests([NODE]);
+    // As a full disk: every write to the book fails from here on.
+    await authority.close();
+    await assert.rejects(authority.enrol(token, wanted, 'test'), { code: 'ca_ledger_unwritable' });
+    assert.deepEqual(await checkToken(store, parseToken(token)!, Date.now()), enrolment);
   });
 
   it('names what it refuses beside what it grants', async (t) => {
@@ -307,6 +320,25 @@ describe('CaClient', () => {
       code: 'ca_unreachable',
       message: /no answer within 0.1 s/,
     });
+  });
+});
+
+describe('a client that does not finish its request', () => {
+  it('is sent away about ten seconds after it began', async (t) => {
+    const { after, server } = await running(t);
+    const { host, port } = server.address;
+    const socket = tlsConnect({ host, port, rejectUnauthorized: false });
+    after(() => void socket.destroy());
+    let answer = '';
+    socket.setEncoding('latin1').on('data', (text: string) => (answer += text));
+    socket.on('error', () => {});
+    const began = performance.now();
+    socket.write(
+      'POST /v1/enrol HTTP/1.1\r\nhost: ca\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n{',
+    );
+    await once(socket, 'close', { signal: AbortSignal.timeout(14_000) });
+    assert.match(answer, /^HTTP\/1\.1 408 /);
+    assert.ok(performance.now() - began > 9_000);
   });
 });
 

@@ -22,6 +22,7 @@ const MATERIAL_B = {
   svids: new Map([
     ['spiffe://mesh.internal/node/b', pki.svid('node', 'b')],
     ['spiffe://mesh.internal/svc/orders', pki.svid('svc', 'orders')],
+    ['spiffe://mesh.internal/svc/web', pki.svid('svc', 'web')],
   ]),
 };
 
@@ -374,6 +375,14 @@ describe('the data path', () => {
       });
     });
   }
+
+  it("does not hand on a caller's name that it was given no certificate for", async () => {
+    const seen = origin.seen.length;
+    const port = await b.listen({ id: 'as cron', kind: 'egress', as: 'cron', to: undefined });
+    const { status, headers } = await call(port, '/');
+    assert.deepEqual([status, headers['x-gatemesh-reason']], [502, 'UF']);
+    assert.equal(origin.seen.length, seen);
+  });
 
   it('tries another instance when the first cannot be reached', async () => {
     const closed = await freePort();

@@ -52,7 +52,10 @@ describe('HTTP/2 from a hostile client', () => {
     worker = await startWorker('b');
     worker.identity({
       bundle: pki.bundle,
-      svids: new Map([['spiffe://mesh.internal/svc/orders', pki.svid('svc', 'orders')]]),
+      svids: new Map([
+        ['spiffe://mesh.internal/node/b', pki.svid('node', 'b')],
+        ['spiffe://mesh.internal/svc/orders', pki.svid('svc', 'orders')],
+      ]),
     });
     port = await worker.listen({ id: 'egress', kind: 'egress', as: undefined, to: undefined });
     const app = (server.address() as AddressInfo).port;

@@ -113,7 +113,11 @@ describe('HTTP/2 with', () => {
     worker = await startWorker('b');
     worker.identity({
       bundle: pki.bundle,
-      svids: new Map([['spiffe://mesh.internal/svc/orders', pki.svid('svc', 'orders')]]),
+      svids: new Map([
+        ['spiffe://mesh.internal/node/b', pki.svid('node', 'b')],
+        ['spiffe://mesh.internal/edge/public', pki.svid('edge', 'public')],
+        ['spiffe://mesh.internal/svc/orders', pki.svid('svc', 'orders')],
+      ]),
     });
     mesh = await worker.listen({ id: 'mesh', kind: 'mesh' });
     egress = await worker.listen({ id: 'egress', kind: 'egress', as: undefined, to: undefined });

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -34,6 +35,10 @@ describe('snapshot', () => {
     documents: [{ key: 'config/routes/ä', revision, text: '{\n"to": "web"}' }],
     services: ['web'],
   });
+  const sealed = (body: string) => {
+    const sha256 = createHash('sha256').update(body).digest('hex');
+    return `${JSON.stringify({ schema: 1, sha256 })}\n${body}\n`;
+  };
   const current = () => join(folder, 'snapshot.json');
   const previous = () => join(folder, 'snapshot.previous.json');
 
@@ -59,6 +64,12 @@ describe('snapshot', () => {
     ['changed in one letter', (text) => text.replace('web', 'wab')],
     ['of a later schema', (text) => text.replace('"schema":1', '"schema":2')],
     ['something else', () => '\0\0\0\n\0'],
+    ['whole, and of another shape', () => sealed('{"revision":1,"documents":null}')],
+    ['whole, and nothing', () => sealed('null')],
+    [
+      'whole, with a document that is none',
+      () => sealed('{"revision":1,"documents":[1],"services":[]}'),
+    ],
   ];
   for (const [name, damage] of damages) {
     it(`falls back to the previous one when it is ${name}`, async () => {

@@ -252,6 +252,22 @@ describe('gatemesh gateway', () => {
     }, 10_000);
   });
 
+  it('starts with its own certificates, whatever trust domain was put meanwhile', async () => {
+    const first = gatemesh('gateway', '--config', await writeConfig());
+    await ready();
+    await (await registry()).put('config/mesh', '{"trustDomain":"other.example"}');
+    await eventually(async () => {
+      const saved = await readFile(join(folder, 'data', 'snapshot.json'), 'utf8');
+      assert.match(saved, /other\.example/);
+    });
+    first.child.kill('SIGKILL');
+    await first.exited;
+
+    const second = gatemesh('gateway', '--config', await writeConfig());
+    assert.equal((await ready()).trustDomain, 'mesh.internal');
+    assert.match(second.output(), /config\/mesh names another trust domain than the certificates/);
+  });
+
   it('reads its services again on SIGHUP, and keeps what it has when a file is bad', async () => {
     const gateway = gatemesh('gateway', '--config', await writeConfig());
     await ready();

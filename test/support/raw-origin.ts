@@ -44,7 +44,7 @@ export async function startRawOrigin(
         const request = { connection, head: next.head, body: next.body };
         requests.push(request);
         const reply = answer(request, socket);
-        if (reply !== undefined) socket.write(reply as string, 'latin1');
+        if (reply !== undefined) socket.write(reply, 'latin1');
       }
     });
   });

@@ -14,30 +14,23 @@ export class EndpointSet {
   readonly largest: number;
 
   /**
-   * @param members all that are registered. A weight of 0 gets nothing, also when the others are down; only when all
-   *   are 0 they count as equal.
+   * @param members all that are registered; a weight of 0 gets nothing, also when the others are down
    * @param takes which of them get requests
    */
   constructor(members: readonly Endpoint[], takes: (endpoint: Endpoint) => boolean) {
-    const isParked = members.every(({ weight }) => weight === 0);
-    this.endpoints = members.filter(
-      (endpoint) => (isParked || endpoint.weight > 0) && takes(endpoint),
-    );
+    this.endpoints = members.filter((endpoint) => endpoint.weight > 0 && takes(endpoint));
     this.#ends = new Float64Array(this.endpoints.length);
     let total = 0;
     let largest = 0;
     for (const [i, endpoint] of this.endpoints.entries()) {
-      const weight = isParked ? 1 : endpoint.weight;
-      total += weight;
-      largest = Math.max(largest, weight);
+      total += endpoint.weight;
+      largest = Math.max(largest, endpoint.weight);
       this.#ends[i] = total;
     }
     this.total = total;
     this.largest = largest;
     const mean = total / this.endpoints.length;
-    this.shares = Float64Array.from(this.endpoints, (endpoint) => {
-      return isParked ? 1 : endpoint.weight / mean;
-    });
+    this.shares = Float64Array.from(this.endpoints, ({ weight }) => weight / mean);
   }
 
   /** Index of the endpoint in whose slice the point of [0, total) lies. */

@@ -24,6 +24,7 @@ export const RULE = {
   forwardedHost: 15,
   instance: 16,
   reason: 17,
+  hops: 18,
 } as const;
 
 /** Looks a field's name up by its bytes; made once per kind of message. */
@@ -113,6 +114,9 @@ const FORWARDED = {
   'x-forwarded-host': RULE.forwardedHost,
 } as const;
 
+/** How often gateways have taken this request in, on this or an earlier leg of a loop. */
+const HOPS = { 'x-gatemesh-hops': RULE.hops } as const;
+
 /** From strangers: nothing that some service might take for a gateway's word survives. */
 export const EDGE_RULES = new HeaderRules(
   {
@@ -128,17 +132,17 @@ export const EDGE_RULES = new HeaderRules(
 );
 
 /** From a configured trusted proxy: its word about the client is taken and added to. */
-export const TRUSTED_EDGE_RULES = new HeaderRules({ ...REQUEST, ...FORWARDED, proxy: RULE.drop }, [
-  ...OWN,
-  ['x-envoy-', RULE.drop],
-]);
+export const TRUSTED_EDGE_RULES = new HeaderRules(
+  { ...REQUEST, ...FORWARDED, ...HOPS, proxy: RULE.drop },
+  [...OWN, ['x-envoy-', RULE.drop]],
+);
 
 /** From a service on this VM, which may pass on what it was told about the client. */
-export const EGRESS_RULES = new HeaderRules({ ...REQUEST, ...FORWARDED }, OWN);
+export const EGRESS_RULES = new HeaderRules({ ...REQUEST, ...FORWARDED, ...HOPS }, OWN);
 
-/** From an authenticated gateway, which has set the forwarding fields already. */
+/** From an authenticated gateway, which has set the forwarding fields and counted the hop already. */
 export const MESH_RULES = new HeaderRules(
-  { ...REQUEST, 'x-gatemesh-instance': RULE.instance },
+  { ...REQUEST, 'x-gatemesh-instance': RULE.instance, 'x-gatemesh-hops': RULE.none },
   OWN,
 );
 

@@ -14,6 +14,7 @@ const METHOD = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 const PATH = /^[\x21-\x7e]+$/;
 /** RFC 9113 §8.3.1. */
 const PSEUDO = [':method', ':scheme', ':authority', ':path'] as const;
+const HOPS = /^\d{1,4}$/;
 /** W3C Trace Context §3.2: version 00, lower-case hex, neither id all zeros. */
 const TRACEPARENT = /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/;
 
@@ -49,6 +50,8 @@ export class RequestHead implements FieldVisitor {
   forwardedFor = '';
   forwardedProto = '';
   forwardedHost = '';
+  /** Gateways that took this request in before, as far as it says itself. */
+  hops = 0;
   /** From another gateway: the instance its balancer chose. */
   instance = '';
   /** Field lines to pass on, each with its CRLF. */
@@ -198,6 +201,10 @@ export class RequestHead implements FieldVisitor {
       case RULE.instance:
         this.instance = valueText(bytes, start, end);
         return true;
+      case RULE.hops:
+        // Of several the largest, and no more than counts: it only ever gets the request itself refused.
+        this.hops = Math.max(this.hops, Number(matching(HOPS, valueText(bytes, start, end))));
+        return true;
       case RULE.refuse:
         throw new BadMessage(
           400,
@@ -220,6 +227,7 @@ export class RequestHead implements FieldVisitor {
     this.forwardedFor = '';
     this.forwardedProto = '';
     this.forwardedHost = '';
+    this.hops = 0;
     this.instance = '';
     this.authority = '';
     this.#hasHost = false;

@@ -19,6 +19,11 @@ const HEADER_TIMEOUT_MS = 10_000;
 const IDLE_TIMEOUT_MS = 60_000;
 /** After our last byte the client gets this long to read it: closing at once with bytes of its unread would be a reset. */
 const LINGER_MS = 5_000;
+/**
+ * A client that has sent its last byte waits for its answer, or is gone: nobody can tell before the next byte to it. One
+ * that has gone must not count as a request under way for as long as its service says nothing.
+ */
+const HALF_OPEN_MS = 2_000;
 
 /** RFC 9113 §3.4: what a client with prior knowledge of HTTP/2 begins with; as HTTP/1.1, the head of no request. */
 const PREFACE_HEAD = Buffer.from('PRI * HTTP/2.0\r\n\r\n');
@@ -47,6 +52,12 @@ export class H1Server extends Wire implements Downstream, ChunkSink {
   #closesAfter = false;
   #isAnswered = true;
   #clientEnded = false;
+  /** Answered, but the client has to read before its next request is looked at. */
+  #isBlocked = false;
+  /** Not sent as of the last look. */
+  #unsent = 0;
+  /** Of a client that has sent its last byte: sent to it as of the last look. */
+  #written = 0;
   #since: number;
 
   /** @param onHttp2 takes the socket over, with what was read, when the client begins with HTTP/2 */
@@ -68,21 +79,36 @@ export class H1Server extends Wire implements Downstream, ChunkSink {
     this.#since = plane.now();
   }
 
-  /** Called now and then: ends connections that send no whole head in time, or nothing at all. */
+  /** Called now and then: ends connections that send no whole head in time, or nothing at all, or do not read. */
   checkIdle(nowMs: number): void {
-    if (this.#state === 'closing' && nowMs - this.#since > LINGER_MS) this.destroy();
+    const unsent = this.socket.writableLength;
+    // It reads, however slowly.
+    if (unsent < this.#unsent) this.#since = nowMs;
+    this.#unsent = unsent;
+    const quietMs = nowMs - this.#since;
+    if (this.#state === 'closing' || this.#isBlocked) {
+      if (quietMs > (unsent > 0 ? IDLE_TIMEOUT_MS : LINGER_MS)) this.destroy();
+      return;
+    }
+    if (this.#clientEnded && this.#state === 'wait') {
+      const written = this.socket.bytesWritten;
+      if (written !== this.#written) this.#since = nowMs;
+      this.#written = written;
+      if (nowMs - this.#since > HALF_OPEN_MS) this.destroy();
+      return;
+    }
     if (this.#state !== 'head') return;
     const isPartial = this.#held !== undefined;
     const limit = isPartial ? HEADER_TIMEOUT_MS : IDLE_TIMEOUT_MS;
-    if (nowMs - this.#since < limit) return;
+    if (quietMs < limit) return;
     if (isPartial) this.#refuse(408, 'the request head did not arrive in time');
-    else this.finish();
+    else this.#close();
   }
 
   /** The listener is going: no further request on this connection. */
   drain(): void {
     this.#closesAfter = true;
-    if (this.#state === 'head' && this.#held === undefined && this.#isAnswered) this.finish();
+    if (this.#state === 'head' && this.#held === undefined && this.#isAnswered) this.#close();
   }
 
   override onBytes(bytes: Buffer, start: number, end: number): void {
@@ -137,8 +163,10 @@ export class H1Server extends Wire implements Downstream, ChunkSink {
   override onEnd(): void {
     this.#clientEnded = true;
     if (this.#state === 'tunnel') this.#exchange.requestEnded('');
-    else if (this.#state === 'wait') this.#closesAfter = true;
-    else if (this.#state === 'head' && this.#isAnswered) this.finish();
+    else if (this.#state === 'wait') {
+      this.#closesAfter = true;
+      this.#since = this.#plane.coarseMs;
+    } else if (this.#state === 'head' && this.#isAnswered) this.#close();
     else this.destroy();
   }
 
@@ -150,6 +178,10 @@ export class H1Server extends Wire implements Downstream, ChunkSink {
   }
 
   override onDrain(): void {
+    if (this.#isBlocked) {
+      this.#isBlocked = false;
+      this.#nextRequest();
+    }
     this.#exchange.downstreamDrained();
   }
 
@@ -212,7 +244,7 @@ export class H1Server extends Wire implements Downstream, ChunkSink {
     if (this.#sendsChunks) this.write(`0\r\n${trailers}\r\n`);
     this.#isAnswered = true;
     if (this.#state === 'tunnel') {
-      this.finish();
+      this.#close();
       return;
     }
     // A body that is still coming cannot be told from the next request.
@@ -263,6 +295,8 @@ export class H1Server extends Wire implements Downstream, ChunkSink {
       if (until - from > MAX_HEAD_BYTES) throw new BadMessage(431, 'the request head is too large');
       if (until > from) {
         refuseBareLineEnds(all, from, until);
+        // The time for a head runs from its first byte, not from the end of the request before.
+        if (all === bytes) this.#since = this.#plane.coarseMs;
         this.#held = Buffer.from(all.subarray(from, until));
       }
       return -1;
@@ -315,25 +349,38 @@ export class H1Server extends Wire implements Downstream, ChunkSink {
   }
 
   #nextRequest(): void {
-    this.#state = 'head';
     this.#since = this.#plane.now();
-    this.resume();
-    const held = this.#held;
-    if (held === undefined) {
-      if (this.#clientEnded) this.finish();
+    if (this.#closesAfter) {
+      this.#close();
       return;
     }
+    if (this.isClogged) {
+      // Answers without a body's back-pressure would pile up for a client that asks and does not read.
+      this.#isBlocked = true;
+      return;
+    }
+    this.#state = 'head';
+    if (this.#held !== undefined) {
+      // Not from inside the answer of the request before: a thousand pipelined requests must not nest a thousand calls.
+      queueMicrotask(() => this.#takeHeld());
+    } else if (this.#clientEnded) this.#close();
+    else this.resume();
+  }
+
+  #takeHeld(): void {
+    const held = this.#held;
+    if (this.isClosed || this.#state !== 'head' || held === undefined) return;
     this.#held = undefined;
-    // Not from inside the answer of the request before: a thousand pipelined requests must not nest a thousand calls.
-    queueMicrotask(() => {
-      if (!this.isClosed) this.onBytes(held, 0, held.length);
-    });
+    this.onBytes(held, 0, held.length);
+    // Not earlier: what a socket that goes on has to say comes before any microtask, and would overtake what is held.
+    if (!this.#holdsEnough()) this.resume();
   }
 
   #close(): void {
     this.#state = 'closing';
     this.#since = this.#plane.coarseMs;
     this.#held = undefined;
+    this.#isBlocked = false;
     this.finish();
     this.resume();
   }
@@ -342,7 +389,11 @@ export class H1Server extends Wire implements Downstream, ChunkSink {
     if (end === start) return;
     const more = bytes.subarray(start, end);
     this.#held = this.#held === undefined ? Buffer.from(more) : Buffer.concat([this.#held, more]);
-    if (this.#held.length > MAX_HELD_BYTES) this.pause();
+    if (this.#holdsEnough()) this.pause();
+  }
+
+  #holdsEnough(): boolean {
+    return this.#held !== undefined && this.#held.length > MAX_HELD_BYTES;
   }
 
   #refuse(status: number, why: string): void {

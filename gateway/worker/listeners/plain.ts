@@ -175,6 +175,7 @@ function edgeTls(
       ALPNProtocols: ['h2', 'http/1.1'],
       allowHalfOpen: true,
       noDelay: true,
+      handshakeTimeout: 10_000,
       SNICallback: (name, done) => {
         const host = name.toLowerCase();
         done(null, exact.get(host) ?? wildcard.get(host.slice(host.indexOf('.') + 1)));

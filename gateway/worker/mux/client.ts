@@ -97,8 +97,10 @@ export class MuxClient extends MuxConnection {
     const waiting = [...this.#waiting];
     this.#waiting.clear();
     for (const stream of waiting) {
-      if (this.hasRoom) this.#start(stream);
-      else stream.fail(FAILURES.peerRefused);
+      if (this.hasRoom) {
+        stream.tellSent();
+        this.#start(stream);
+      } else stream.fail(FAILURES.peerRefused);
     }
   }
 
@@ -173,6 +175,11 @@ export class MuxClientStream extends MuxStream implements Upstream {
     this.#early.push(sending.bytes.subarray(sending.start, sending.end));
     // Started in the same call when connected; only a stream that waits needs its own copy.
     if (this.#client.isConnecting) this.#early[0] = Buffer.from(this.#early[0]!);
+  }
+
+  /** It had to wait for its connection until now. */
+  tellSent(): void {
+    this.#sink?.requestSent();
   }
 
   start(id: number): void {

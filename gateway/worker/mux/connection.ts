@@ -76,10 +76,6 @@ export abstract class MuxConnection extends Wire {
     return this.streams.size;
   }
 
-  get isClogged(): boolean {
-    return this.socket.writableLength > OUT_BYTES * 4;
-  }
-
   forget(id: number): void {
     this.streams.delete(id);
   }

@@ -20,6 +20,9 @@ import { failureResponse } from './respond.ts';
 /** Requests of one service that may be under way in one worker (Envoy's default for a cluster). */
 const MAX_REQUESTS_PER_SERVICE = 1024;
 
+/** More gateways than any honest chain of calls has, few enough that a loop costs nothing. */
+const MAX_HOPS = 16;
+
 type Phase = 'idle' | 'waiting' | 'answering' | 'tunnel';
 
 /**
@@ -112,6 +115,7 @@ export class Exchange implements ResponseSink, Member {
       this.#downstream.clientAddress,
       this.#requestId,
       this.#traceparent,
+      this.#target!.name,
     );
     if (this.requestHead.expectsContinue && !isEnded) this.#downstream.inform('100 Continue\r\n');
     this.#pickAndAttempt(bytes, start, end, isEnded);
@@ -175,6 +179,10 @@ export class Exchange implements ResponseSink, Member {
   }
 
   // === the answer, from the upstream ===
+
+  requestSent(): void {
+    this.#attemptMs = this.#plane.now();
+  }
 
   informed(): void {
     const { statusText, lines } = this.responseHead;
@@ -296,7 +304,13 @@ export class Exchange implements ResponseSink, Member {
 
   /** Decided where the service runs: by its own gateway, on the caller's certificate. */
   #authorise(): FailureName | undefined {
-    if (this.arrival.direction !== 'ingress') return undefined;
+    const { direction, sourceIdentity } = this.arrival;
+    if (direction !== 'ingress') {
+      // A name that the CA did not grant to this VM is not handed on, to a service on the same VM neither.
+      return this.#plane.muxPools.identities?.get(sourceIdentity) === undefined
+        ? 'noIdentity'
+        : undefined;
+    }
     return this.#isAllowed() ? undefined : 'denied';
   }
 
@@ -314,6 +328,7 @@ export class Exchange implements ResponseSink, Member {
   }
 
   #admit(): FailureName | undefined {
+    if (this.requestHead.hops >= MAX_HOPS) return 'loop';
     return this.#target!.load.requests >= MAX_REQUESTS_PER_SERVICE ? 'overflow' : undefined;
   }
 

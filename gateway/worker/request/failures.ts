@@ -18,6 +18,13 @@ export const FAILURES = {
     'no instance of the service is healthy',
   ),
   connect: fault('connect_failure', 'UF', 502, true, 'the service could not be reached'),
+  noIdentity: failure(
+    'no_identity',
+    'UF',
+    502,
+    true,
+    'this gateway has no certificate for the caller; "gatemesh status" says why',
+  ),
   peerRefused: failure(
     'connect_failure',
     'UF',
@@ -41,6 +48,13 @@ export const FAILURES = {
     'the service sent something that is not HTTP',
   ),
   timeout: fault('timeout', 'UT', 504, false, 'the service did not answer in time'),
+  loop: failure(
+    'loop',
+    'LOOP',
+    508,
+    false,
+    'the request went round through too many gateways: a service or route leads back to where it came from',
+  ),
   overflow: failure('overflow', 'UO', 503, true, 'too many requests to this service are under way'),
   unsupported: failure(
     'method_not_allowed',
@@ -116,4 +130,5 @@ export const STATUS_TEXT: Readonly<Record<number, string>> = {
   503: '503 Service Unavailable',
   504: '504 Gateway Timeout',
   505: '505 HTTP Version Not Supported',
+  508: '508 Loop Detected',
 };

@@ -12,8 +12,11 @@ export function forwardedHead(
   clientAddress: string,
   requestId: string,
   traceparent: string,
+  service: string,
 ): string {
-  const start = `${head.method} ${head.target} HTTP/1.1\r\nhost: ${head.authority}\r\n${head.lines}`;
+  // HTTP/1.0 may go without; what is forwarded is HTTP/1.1.
+  const authority = head.authority || service;
+  const start = `${head.method} ${head.target} HTTP/1.1\r\nhost: ${authority}\r\n${head.lines}`;
   let hop = head.acceptsTrailers ? 'te: trailers\r\n' : '';
   if (head.upgrade === 'websocket' && !head.hasBody) {
     hop += 'connection: upgrade\r\nupgrade: websocket\r\n';
@@ -25,7 +28,8 @@ export function forwardedHead(
   return (
     `${start}${hop}${ids}x-forwarded-for: ${before}${clientAddress}\r\n` +
     `x-forwarded-proto: ${head.forwardedProto || arrival.scheme}\r\n` +
-    `x-forwarded-host: ${head.forwardedHost || head.authority}\r\n`
+    `x-forwarded-host: ${head.forwardedHost || authority}\r\n` +
+    `x-gatemesh-hops: ${head.hops + 1}\r\n`
   );
 }
 

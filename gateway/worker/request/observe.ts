@@ -37,7 +37,7 @@ class Series {
   readonly destination: string;
   readonly route: string;
   /** By status where the service answered. */
-  readonly statuses = new Float64Array(600);
+  readonly statuses = new Float64Array(1000);
   /** `status reason` where a gateway did. */
   readonly reasons = new Map<string, number>();
   readonly buckets = new Float64Array(BOUNDS_SECONDS.length + 1);

@@ -58,6 +58,8 @@ export interface Upstream {
 export interface ResponseSink {
   readonly responseHead: ResponseHead;
   readonly requestHead: RequestHead;
+  /** The request leaves only now: it had to wait for its connection, which is not the service's latency. */
+  requestSent(): void;
   /** After `responseHead` was filled; the body's first bytes come along. */
   responseStarted(
     bytes: Buffer,

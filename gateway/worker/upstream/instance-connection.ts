@@ -30,6 +30,7 @@ export class InstanceConnection extends Wire implements Upstream, ChunkSink {
   #state: State = 'idle';
   #isConnected = false;
   #isRequestEnded = true;
+  #isLast = false;
   #sendsChunks = false;
   #remaining = 0;
   #interim = 0;
@@ -59,6 +60,8 @@ export class InstanceConnection extends Wire implements Upstream, ChunkSink {
     this.#isRequestEnded = isEnded;
     this.#sendsChunks = false;
     let text = head;
+    this.#isLast = hasOddBody(request.method, request.contentLength, sending);
+    if (this.#isLast) text += 'connection: close\r\n';
     if (request.contentLength >= 0) text += `content-length: ${request.contentLength}\r\n`;
     else if (isEnded) {
       if (end > start || request.method === 'POST' || request.method === 'PUT') {
@@ -155,6 +158,8 @@ export class InstanceConnection extends Wire implements Upstream, ChunkSink {
 
   override onEnd(): void {
     if (this.#state === 'until-close' || this.#state === 'tunnel') this.#answered('', true);
+    // No answer can come any more, also while our own bytes are stuck.
+    else this.destroy();
   }
 
   override onClosed(): void {
@@ -204,7 +209,8 @@ export class InstanceConnection extends Wire implements Upstream, ChunkSink {
     if (head.keepAliveSeconds > 0)
       this.keepAliveMs = Math.max(500, (head.keepAliveSeconds - 1) * 1000);
     if (request.method === 'HEAD' || head.status === 204 || head.status === 304) {
-      this.#release(body < end);
+      const isFramed = head.status === 204 && (head.isChunked || head.contentLength > 0);
+      this.#release(body < end || isFramed);
       sink.responseStarted(bytes, body, body, true, BODY_NONE);
       return body < end ? -1 : body;
     }
@@ -260,6 +266,7 @@ export class InstanceConnection extends Wire implements Upstream, ChunkSink {
       head !== undefined &&
       !hasLeftover &&
       !head.closes &&
+      !this.#isLast &&
       this.#isRequestEnded &&
       this.#state !== 'until-close' &&
       this.#state !== 'tunnel';
@@ -282,4 +289,13 @@ export class InstanceConnection extends Wire implements Upstream, ChunkSink {
     this.destroy();
     sink?.upstreamFailed(failure);
   }
+}
+
+/**
+ * A body where servers look for none: one that does not read it takes it for the next request, so nothing follows it on
+ * the connection, and the server is told so.
+ */
+function hasOddBody(method: string, contentLength: number, sending: Sending): boolean {
+  if (method !== 'GET' && method !== 'HEAD' && method !== 'DELETE') return false;
+  return contentLength > 0 || (!sending.isEnded && !sending.wantsTunnel);
 }

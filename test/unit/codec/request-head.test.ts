@@ -373,6 +373,23 @@ describe('fields that pass', () => {
     assert.deepEqual(passed(hop, EGRESS_RULES), []);
   });
 
+  it('count gateways, and lose the count at the edge', () => {
+    const lines = (...counts: string[]) => [
+      'GET / HTTP/1.1',
+      'Host: a',
+      ...counts.map((count) => `X-Gatemesh-Hops: ${count}`),
+    ];
+    assert.equal(parse(lines('3'), EGRESS_RULES).hops, 3);
+    assert.equal(parse(lines('3'), TRUSTED_EDGE_RULES).hops, 3);
+    assert.equal(parse(lines('3'), EDGE_RULES).hops, 0);
+    assert.equal(parse(lines('2', '7', '1'), EGRESS_RULES).hops, 7);
+    for (const odd of ['-1', '1e3', 'x', '', '99999']) {
+      assert.equal(parse(lines(odd), EGRESS_RULES).hops, 0, odd);
+    }
+    assert.deepEqual(passed(['x-gatemesh-hops: 3'], EGRESS_RULES), []);
+    assert.deepEqual(passed(['x-gatemesh-hops: 3'], MESH_RULES), ['x-gatemesh-hops: 3']);
+  });
+
   it('hold ids only when they are well formed', () => {
     const good = parse([
       'GET / HTTP/1.1',

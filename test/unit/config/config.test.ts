@@ -221,6 +221,13 @@ identity: { certFile: /c, keyFile: /k, bundleFile: /b }`;
       'g.yaml:4: $.services[1].address: wanted an address that no other instance of a has; got "127.0.0.1:1", which is also in g.yaml:3',
     ],
     [
+      'a service that is the gateway itself',
+      `${EMBEDDED}mesh: { listen: "0.0.0.0:7" }\negress: { listen: "127.0.0.1:9", listeners: [{ listen: "127.0.0.1:8" }] }\nservices:\n  - { service: a, address: "localhost:9" }\n  - { service: b, address: "127.0.0.1:8" }\n  - { service: c, address: "127.0.0.2:9" }\n  - { service: d, address: "127.0.0.3:7" }\n`,
+      'g.yaml:5: $.services[0].address: wanted where the service listens; got "localhost:9", which is egress.listen of this gateway',
+      'g.yaml:6: $.services[1].address: wanted where the service listens; got "127.0.0.1:8", which is egress.listeners[0].listen of this gateway',
+      'g.yaml:8: $.services[3].address: wanted where the service listens; got "127.0.0.3:7", which is mesh.listen of this gateway',
+    ],
+    [
       'one user for two services',
       `${EMBEDDED}services:\n  - { service: a, address: "127.0.0.1:1", user: u }\n  - { service: b, address: "127.0.0.1:1", user: u }\n`,
       'g.yaml:4: $.services[1].user: wanted a user that runs no other service; got "u", which is a\'s: their calls could not be told apart',

@@ -339,6 +339,49 @@ describe('RegistryView', () => {
       assert.ok(view.state.documents.has(keys[2]!));
     });
 
+    it('what expired while the registry was frozen, also the only instance of a service', async () => {
+      registry.change('nodes/a {}', ...instances('a', '1'));
+      await start();
+      said();
+      await clock.advanceAsync(20_000);
+      registry.change('-nodes/a', '-nodes/a/instances/web/1');
+      assert.deepEqual(said(), ['2']);
+      assert.equal(view.state.held, '2 documents of gateways expired within 15 s; kept for 15 s');
+      await clock.advanceAsync(14_000);
+      registry.change('nodes/a {}');
+      said();
+      await clock.advanceAsync(1_000);
+      assert.deepEqual(said(), ['3 -nodes/a/instances/web/1']);
+    });
+
+    it('what expired while the registry could not be reached', async () => {
+      registry.change('nodes/a {}', ...instances('a', '1'), 'config/routes/r {"to":"web"}');
+      registry.change('config/routes/s {"to":"web"}');
+      await start();
+      said();
+      registry.reachable = false;
+      registry.lose();
+      await clock.advanceAsync(60_000);
+      registry.change('-nodes/a', '-nodes/a/instances/web/1', '-config/routes/r');
+      registry.reachable = true;
+      await clock.advanceAsync(3_000);
+      assert.deepEqual(said(), ['3 -config/routes/r']);
+      await clock.advanceAsync(15_000);
+      assert.deepEqual(said(), ['3 -nodes/a -nodes/a/instances/web/1']);
+    });
+
+    it('nothing of what expires while the registry answers as it should', async () => {
+      registry.change('nodes/a {}', ...instances('a', '1'));
+      await start();
+      said();
+      for (let i = 0; i < 5; i++) {
+        await clock.advanceAsync(4_000);
+        registry.watcher?.onProgress(1);
+      }
+      registry.change('-nodes/a', '-nodes/a/instances/web/1');
+      assert.deepEqual(said(), ['2 -nodes/a -nodes/a/instances/web/1']);
+    });
+
     it('nothing when one node goes, or when instances said goodbye', async () => {
       const more = instances('c', '5', '6', '7', '8');
       registry.change(...all, ...more);
