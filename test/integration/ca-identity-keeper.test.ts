@@ -367,7 +367,7 @@ describe('IdentityFiles', () => {
     await eventually(() =>
       assert.equal(
         source.state[0]?.lastError,
-        `${files.certFile}: the key is not the one in the certificate`,
+        `${files.certFile} with ${files.keyFile}: the key is not the one in the certificate`,
       ),
     );
     assert.equal(inUse(), first.serial);
