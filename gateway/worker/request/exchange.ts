@@ -13,7 +13,8 @@ import { attempt } from './attempt.ts';
 import { FAILURES } from './failures.ts';
 import { forwardedHead } from './headers.ts';
 import { nextTraceparent, randomHex } from './ids.ts';
-import { MAX_KEPT_BODY_BYTES, mayRetry } from './retry.ts';
+import { KeptBody } from './kept-body.ts';
+import { mayRetry } from './retry.ts';
 import { BODY_NONE } from './ports.ts';
 import { failureResponse } from './respond.ts';
 
@@ -60,9 +61,7 @@ export class Exchange implements ResponseSink, Member {
   #responseBytes = 0;
   #isRequestEnded = false;
   #trailers = '';
-  /** The request's body so far, while it is small enough to be sent again. */
-  #kept: Buffer[] | undefined;
-  #keptBytes = 0;
+  readonly #kept = new KeptBody();
   #forwarded = '';
   #requestId = '';
   #traceparent = '';
@@ -95,8 +94,7 @@ export class Exchange implements ResponseSink, Member {
     this.#endpoint = undefined;
     this.#target = undefined;
     this.#routeName = '';
-    this.#kept = undefined;
-    this.#keptBytes = 0;
+    this.#kept.drop();
     this.#requestId = this.requestHead.requestId || randomHex(16);
     this.#traceparent = nextTraceparent(this.requestHead.traceparent);
     this.#reason = '';
@@ -107,8 +105,8 @@ export class Exchange implements ResponseSink, Member {
       this.#fail(FAILURES[refused]);
       return;
     }
-    if (end > start) this.#keep(bytes!, start, end);
-    else if (!isEnded) this.#kept = [];
+    if (this.#allowedRetries > 0 && (end > start || !isEnded)) this.#kept.begin();
+    if (end > start) this.#kept.add(bytes!, start, end);
     this.#forwarded = forwardedHead(
       this.requestHead,
       this.arrival,
@@ -124,7 +122,7 @@ export class Exchange implements ResponseSink, Member {
   requestBody(bytes: Buffer, start: number, end: number): void {
     this.#requestBytes += end - start;
     this.#movedMs = this.#plane.coarseMs;
-    if (this.#kept !== undefined) this.#keep(bytes, start, end);
+    this.#kept.add(bytes, start, end);
     if (this.#upstream !== undefined && !this.#upstream.sendBody(bytes, start, end)) {
       this.#downstream.readBody(false);
     }
@@ -185,8 +183,7 @@ export class Exchange implements ResponseSink, Member {
   }
 
   informed(): void {
-    const { statusText, lines } = this.responseHead;
-    this.#downstream.inform(`${statusText}\r\n${lines}`);
+    this.#downstream.inform(`${this.responseHead.statusText}\r\n${this.responseHead.lines}`);
   }
 
   responseStarted(
@@ -203,7 +200,7 @@ export class Exchange implements ResponseSink, Member {
     this.#reason = head.reason;
     this.#upstreamMs = this.#plane.now() - this.#attemptMs;
     this.#responseBytes = end - start;
-    this.#kept = undefined;
+    this.#kept.drop();
     const bodiless = request.method === 'HEAD' || head.status === 204 || head.status === 304;
     let text = `${head.statusText}\r\n${head.lines}`;
     if (head.reason !== '') text += `x-gatemesh-reason: ${head.reason}\r\n`;
@@ -254,7 +251,7 @@ export class Exchange implements ResponseSink, Member {
       method: this.requestHead.method,
       tries: this.#tries,
       allowed: this.#allowedRetries,
-      isBodyKept: this.#kept !== undefined || (this.#isRequestEnded && this.#requestBytes === 0),
+      isBodyKept: this.#kept.isWhole || (this.#isRequestEnded && this.#requestBytes === 0),
       leftMs: this.#deadlineMs - now,
     });
     if (again) this.#retry();
@@ -382,11 +379,9 @@ export class Exchange implements ResponseSink, Member {
 
   #retry(): void {
     this.#plane.observer.retried(this.#target!.name);
-    const kept =
-      this.#kept === undefined || this.#kept.length === 0 ? undefined : Buffer.concat(this.#kept);
+    const kept = this.#kept.bytes();
     const hasTrailers = this.#trailers !== '';
-    const isWhole = this.#isRequestEnded && !hasTrailers;
-    this.#pickAndAttempt(kept, 0, kept?.length ?? 0, isWhole);
+    this.#pickAndAttempt(kept, 0, kept?.length ?? 0, this.#isRequestEnded && !hasTrailers);
     if (this.#isRequestEnded && hasTrailers) this.#upstream?.sendEnd(this.#trailers);
     else if (!this.#isRequestEnded) this.#downstream.readBody(true);
   }
@@ -412,15 +407,6 @@ export class Exchange implements ResponseSink, Member {
     this.#observe();
   }
 
-  #keep(bytes: Buffer, start: number, end: number): void {
-    this.#keptBytes += end - start;
-    if (this.#keptBytes > MAX_KEPT_BODY_BYTES || this.#allowedRetries === 0) {
-      this.#kept = undefined;
-      return;
-    }
-    (this.#kept ??= []).push(Buffer.from(bytes.subarray(start, end)));
-  }
-
   #upstreamDone(): void {
     this.#upstream = undefined;
     this.#endpointFinished(this.responseHead.status >= 500 ? '5xx' : 'ok');
@@ -441,7 +427,7 @@ export class Exchange implements ResponseSink, Member {
     if (this.#phase === 'idle') return;
     this.#phase = 'idle';
     this.#upstream = undefined;
-    this.#kept = undefined;
+    this.#kept.drop();
     this.#plane.exchanges.remove(this);
     this.#plane.observer.observe({
       arrival: this.arrival,
