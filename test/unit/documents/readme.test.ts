@@ -97,7 +97,7 @@ describe('registry/README.md', () => {
       text: examples.find(({ key }) => key.includes('/instances/'))!.text,
     }));
     const known = knownOf([...documents, ...registered.flatMap(wellFormed)]);
-    const problems = documents.flatMap((document) => checkReferences(document, known));
+    const problems = documents.flatMap((document) => checkReferences(document, known, '{}'));
     assert.deepEqual(problems, []);
   });
 
