@@ -13,7 +13,8 @@ import { attempt } from './attempt.ts';
 import { FAILURES } from './failures.ts';
 import { forwardedHead } from './headers.ts';
 import { nextTraceparent, randomHex } from './ids.ts';
-import { MAX_KEPT_BODY_BYTES, mayRetry } from './retry.ts';
+import { KeptBody } from './kept-body.ts';
+import { mayRetry } from './retry.ts';
 import { BODY_NONE } from './ports.ts';
 import { failureResponse } from './respond.ts';
 
@@ -60,9 +61,7 @@ export class Exchange implements ResponseSink, Member {
   #responseBytes = 0;
   #isRequestEnded = false;
   #trailers = '';
-  /** The request's body so far, while it is small enough to be sent again. */
-  #kept: Buffer[] | undefined;
-  #keptBytes = 0;
+  readonly #kept = new KeptBody();
   #forwarded = '';
   #requestId = '';
   #traceparent = '';
@@ -84,6 +83,7 @@ export class Exchange implements ResponseSink, Member {
     const now = this.#plane.now();
     this.#phase = 'waiting';
     this.#startedMs = now;
+    this.#movedMs = now;
     this.#tries = 0;
     this.#upstreamMs = 0;
     this.#requestBytes = end - start;
@@ -94,8 +94,7 @@ export class Exchange implements ResponseSink, Member {
     this.#endpoint = undefined;
     this.#target = undefined;
     this.#routeName = '';
-    this.#kept = undefined;
-    this.#keptBytes = 0;
+    this.#kept.drop();
     this.#requestId = this.requestHead.requestId || randomHex(16);
     this.#traceparent = nextTraceparent(this.requestHead.traceparent);
     this.#reason = '';
@@ -106,8 +105,8 @@ export class Exchange implements ResponseSink, Member {
       this.#fail(FAILURES[refused]);
       return;
     }
-    if (end > start) this.#keep(bytes!, start, end);
-    else if (!isEnded) this.#kept = [];
+    if (this.#allowedRetries > 0 && (end > start || !isEnded)) this.#kept.begin();
+    if (end > start) this.#kept.add(bytes!, start, end);
     this.#forwarded = forwardedHead(
       this.requestHead,
       this.arrival,
@@ -123,7 +122,7 @@ export class Exchange implements ResponseSink, Member {
   requestBody(bytes: Buffer, start: number, end: number): void {
     this.#requestBytes += end - start;
     this.#movedMs = this.#plane.coarseMs;
-    if (this.#kept !== undefined) this.#keep(bytes, start, end);
+    this.#kept.add(bytes, start, end);
     if (this.#upstream !== undefined && !this.#upstream.sendBody(bytes, start, end)) {
       this.#downstream.readBody(false);
     }
@@ -157,12 +156,13 @@ export class Exchange implements ResponseSink, Member {
 
   /**
    * Called by the sweep: ends a request whose answer has not begun in time, and a stream on which
-   * nothing has moved for the service's idle time. A stream that moves may take as long as it likes.
+   * nothing has moved for the service's idle time; gRPC without a stated timeout is such a stream from the start. A stream that moves may take as long as it likes.
    */
   expire(nowMs: number): void {
     const isWaiting = this.#phase === 'waiting';
+    const hasDeadline = isWaiting && this.#deadlineMs < Infinity;
     const idleMs = this.#target?.idleTimeoutMs ?? Infinity;
-    if (isWaiting ? nowMs < this.#deadlineMs : nowMs - this.#movedMs < idleMs) return;
+    if (nowMs < (hasDeadline ? this.#deadlineMs : this.#movedMs + idleMs)) return;
     this.#upstream?.cancel();
     this.#upstream = undefined;
     // A request whose own body has not arrived says nothing about the service.
@@ -183,8 +183,7 @@ export class Exchange implements ResponseSink, Member {
   }
 
   informed(): void {
-    const { statusText, lines } = this.responseHead;
-    this.#downstream.inform(`${statusText}\r\n${lines}`);
+    this.#downstream.inform(`${this.responseHead.statusText}\r\n${this.responseHead.lines}`);
   }
 
   responseStarted(
@@ -201,7 +200,7 @@ export class Exchange implements ResponseSink, Member {
     this.#reason = head.reason;
     this.#upstreamMs = this.#plane.now() - this.#attemptMs;
     this.#responseBytes = end - start;
-    this.#kept = undefined;
+    this.#kept.drop();
     const bodiless = request.method === 'HEAD' || head.status === 204 || head.status === 304;
     let text = `${head.statusText}\r\n${head.lines}`;
     if (head.reason !== '') text += `x-gatemesh-reason: ${head.reason}\r\n`;
@@ -252,7 +251,7 @@ export class Exchange implements ResponseSink, Member {
       method: this.requestHead.method,
       tries: this.#tries,
       allowed: this.#allowedRetries,
-      isBodyKept: this.#kept !== undefined || (this.#isRequestEnded && this.#requestBytes === 0),
+      isBodyKept: this.#kept.isWhole || (this.#isRequestEnded && this.#requestBytes === 0),
       leftMs: this.#deadlineMs - now,
     });
     if (again) this.#retry();
@@ -282,7 +281,7 @@ export class Exchange implements ResponseSink, Member {
       this.#target = this.#plane.tables.service(arrival.service);
       this.#subset = undefined;
       this.#allowedRetries = this.#target?.retryAttempts ?? 0;
-      this.#deadlineMs = now + (this.#target?.timeoutMs ?? 0);
+      this.#deadlineMs = now + (this.#target?.timeoutFor(head.isGrpc) ?? 0);
       // Between gateways only the caller's one retries: two that do multiply the load on a sick service.
       if (arrival.direction === 'ingress') this.#allowedRetries = 0;
       return this.#target === undefined ? 'noRoute' : undefined;
@@ -296,7 +295,7 @@ export class Exchange implements ResponseSink, Member {
     this.#target = this.#plane.tables.service(destination.service);
     if (this.#target === undefined) return 'noEndpoint';
     this.#allowedRetries = route?.retryAttempts ?? this.#target.retryAttempts;
-    this.#deadlineMs = now + (route?.timeoutMs ?? this.#target.timeoutMs);
+    this.#deadlineMs = now + (route?.timeoutMs ?? this.#target.timeoutFor(head.isGrpc));
     return undefined;
   }
 
@@ -380,11 +379,9 @@ export class Exchange implements ResponseSink, Member {
 
   #retry(): void {
     this.#plane.observer.retried(this.#target!.name);
-    const kept =
-      this.#kept === undefined || this.#kept.length === 0 ? undefined : Buffer.concat(this.#kept);
+    const kept = this.#kept.bytes();
     const hasTrailers = this.#trailers !== '';
-    const isWhole = this.#isRequestEnded && !hasTrailers;
-    this.#pickAndAttempt(kept, 0, kept?.length ?? 0, isWhole);
+    this.#pickAndAttempt(kept, 0, kept?.length ?? 0, this.#isRequestEnded && !hasTrailers);
     if (this.#isRequestEnded && hasTrailers) this.#upstream?.sendEnd(this.#trailers);
     else if (!this.#isRequestEnded) this.#downstream.readBody(true);
   }
@@ -394,7 +391,8 @@ export class Exchange implements ResponseSink, Member {
     this.#phase = 'answering';
     this.#status = failure.status;
     this.#reason = failure.reason;
-    const { head, body } = failureResponse(failure, this.#requestId);
+    const { isGrpc } = this.requestHead;
+    const { head, body } = failureResponse(failure, this.#requestId, isGrpc);
     this.#responseBytes = body.length;
     const isHead = this.requestHead.method === 'HEAD';
     this.#downstream.respond(
@@ -407,15 +405,6 @@ export class Exchange implements ResponseSink, Member {
       true,
     );
     this.#observe();
-  }
-
-  #keep(bytes: Buffer, start: number, end: number): void {
-    this.#keptBytes += end - start;
-    if (this.#keptBytes > MAX_KEPT_BODY_BYTES || this.#allowedRetries === 0) {
-      this.#kept = undefined;
-      return;
-    }
-    (this.#kept ??= []).push(Buffer.from(bytes.subarray(start, end)));
   }
 
   #upstreamDone(): void {
@@ -438,7 +427,7 @@ export class Exchange implements ResponseSink, Member {
     if (this.#phase === 'idle') return;
     this.#phase = 'idle';
     this.#upstream = undefined;
-    this.#kept = undefined;
+    this.#kept.drop();
     this.#plane.exchanges.remove(this);
     this.#plane.observer.observe({
       arrival: this.arrival,

@@ -3,9 +3,6 @@ import type { Failure } from './ports.ts';
 /** RFC 9110 §9.2.2: sending one of these twice is the same as sending it once. */
 const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE']);
 
-/** A body up to this size is kept, so that the request can be sent again. */
-export const MAX_KEPT_BODY_BYTES = 65_536;
-
 /**
  * May the request be tried again? Only if nothing of an answer was seen, the whole body can be sent
  * again, tries and time are left, and either no service saw the request or it may see it twice.
