@@ -35,6 +35,7 @@ export class KnownNames implements Known {
         return grows(this.certificates, document.name);
       case 'mesh':
       case 'routes':
+      case 'tcp-routes':
       case 'intentions':
       case 'node-intents':
       case 'nodes':

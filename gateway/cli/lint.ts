@@ -72,7 +72,7 @@ function knownOffline(documents: readonly TypedDocument[]): Known {
     if (kind === 'services') described.add(document.name);
   }
   for (const { kind, document } of documents) {
-    if (kind === 'routes') {
+    if (kind === 'routes' || kind === 'tcp-routes') {
       for (const { service, subset } of document.to) {
         services.add(service);
         if (subset === undefined) continue;

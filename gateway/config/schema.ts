@@ -189,7 +189,7 @@ export const localService = fields(
   {
     service: name,
     address: dialled,
-    protocol: z.exactOptional(onlySoFar(['http'], ['http2', 'grpc', 'tcp'])),
+    protocol: z.exactOptional(onlySoFar(['http', 'tcp'], ['http2', 'grpc'])),
     weight: z.exactOptional(weight),
     meta: z.exactOptional(meta),
     check: z.exactOptional(check),
@@ -201,7 +201,7 @@ export const localService = fields(
 ).transform((input): LocalService => ({
   service: input.service,
   address: input.address,
-  protocol: 'http',
+  protocol: input.protocol ?? 'http',
   weight: input.weight ?? DEFAULT_WEIGHT,
   meta: input.meta ?? {},
   check: input.check ?? { kind: 'tcp', ...DEFAULTS.check },

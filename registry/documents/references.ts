@@ -1,6 +1,6 @@
 import { nearest } from '#kit/nearest.ts';
 import type { Problem } from '#kit/problem.ts';
-import type { TypedDocument } from './types.ts';
+import type { RouteDocument, TypedDocument } from './types.ts';
 
 /** The names a document may point at. */
 export interface Known {
@@ -38,22 +38,9 @@ export function knownOf(documents: Iterable<TypedDocument>): Known {
 /** Everything in a document that points at nothing. Paths are those of the long form: `$.to[1].subset`. */
 export function checkReferences(typed: TypedDocument, known: Known): Problem[] {
   switch (typed.kind) {
-    case 'routes': {
-      const { gateways, to } = typed.document;
-      return [
-        ...gateways.flatMap((name, i) =>
-          missing('gateway', name, known.gateways, `$.gateways[${i}]`),
-        ),
-        ...to.flatMap(({ service, subset }, i) => {
-          const at = `$.to[${i}]`;
-          if (!known.services.has(service)) {
-            return missing('service', service, known.services, `${at}.service`);
-          }
-          if (subset === undefined) return [];
-          return missing(`subset of ${service}`, subset, known.subsets(service), `${at}.subset`);
-        }),
-      ];
-    }
+    case 'routes':
+    case 'tcp-routes':
+      return checkRoute(typed.document, known);
     case 'gateways':
       return typed.document.listeners.flatMap(({ certificates }, i) =>
         certificates.flatMap((name, j) =>
@@ -69,6 +56,23 @@ export function checkReferences(typed: TypedDocument, known: Known): Problem[] {
     case 'instances':
       return [];
   }
+}
+
+function checkRoute(
+  { gateways, to }: Pick<RouteDocument, 'gateways' | 'to'>,
+  known: Known,
+): Problem[] {
+  return [
+    ...gateways.flatMap((name, i) => missing('gateway', name, known.gateways, `$.gateways[${i}]`)),
+    ...to.flatMap(({ service, subset }, i) => {
+      const at = `$.to[${i}]`;
+      if (!known.services.has(service)) {
+        return missing('service', service, known.services, `${at}.service`);
+      }
+      if (subset === undefined) return [];
+      return missing(`subset of ${service}`, subset, known.subsets(service), `${at}.subset`);
+    }),
+  ];
 }
 
 function missing(

@@ -66,6 +66,14 @@ describe('checkReferences', () => {
       '$.listeners[1].certificates[1]: wanted the name of a certificate that exists; got "pay"',
     ],
     [
+      'finds what a TCP route points at',
+      'config/tcp-routes/r',
+      { gateways: ['pulbic'], port: 1, to: ['orders@v3', 'wep', 'web'] },
+      '$.gateways[0]: wanted the name of a gateway that exists; got "pulbic". Did you mean "public"?',
+      '$.to[0].subset: wanted the name of a subset of orders that exists; got "v3". Did you mean "v1"?',
+      '$.to[1].service: wanted the name of a service that exists; got "wep". Did you mean "web"?',
+    ],
+    [
       'lets an intention name callers that are not there yet',
       'config/intentions/x',
       { allow: ['y'] },
