@@ -61,6 +61,12 @@ export class Endpoint {
     this.standing.started(nowMs);
   }
 
+  /** A stream that stays open is open. Its end follows as `finished` with `gone`, and may be hours away. */
+  opened(nowMs: number, latencyMs: number): void {
+    this.#sample(nowMs, latencyMs);
+    this.standing.finished(nowMs, nowMs - latencyMs, 'ok');
+  }
+
   /**
    * Exactly once after `started`.
    *
@@ -69,10 +75,12 @@ export class Endpoint {
   finished(nowMs: number, latencyMs: number, outcome: Outcome): void {
     this.inFlight--;
     // A refusal within 1 ms must not look like a fast answer: what failed can only make it look slower.
-    if (outcome === 'ok' || latencyMs > this.latencyMs) {
-      this.latencyMs = peakEwma(this.latencyMs, latencyMs, nowMs - this.sampledAtMs);
-      this.sampledAtMs = nowMs;
-    }
+    if (outcome === 'ok' || latencyMs > this.latencyMs) this.#sample(nowMs, latencyMs);
     this.standing.finished(nowMs, nowMs - latencyMs, outcome);
+  }
+
+  #sample(nowMs: number, latencyMs: number): void {
+    this.latencyMs = peakEwma(this.latencyMs, latencyMs, nowMs - this.sampledAtMs);
+    this.sampledAtMs = nowMs;
   }
 }

@@ -391,7 +391,7 @@ function refuseBareLineEnds(bytes: Buffer, start: number, end: number): void {
 }
 
 /** IPv4 clients of a dual-stack socket show as ::ffff:1.2.3.4. */
-function plainAddress(address: string | undefined): string {
+export function plainAddress(address: string | undefined): string {
   if (address === undefined) return 'unknown';
   return address.startsWith('::ffff:') ? address.slice(7) : address;
 }

@@ -9,6 +9,7 @@ import { arrivalOf, egressIdentity, type Arrival } from '../request/identify.ts'
 import { readFrom } from '../sockets.ts';
 import { SocketOwners } from './callers.ts';
 import { H1Server } from './h1-server.ts';
+import { TcpServer } from './tcp-server.ts';
 
 /** A listener as the worker keeps it: accepting, and then letting go of its clients. */
 export interface Listener {
@@ -19,16 +20,24 @@ export interface Listener {
   drain(): void;
 }
 
+/** One client of a listener. */
+interface Client {
+  checkIdle(nowMs: number): void;
+  drain(): void;
+}
+
 type PlainSpec = Extract<ListenerSpec, { readonly kind: 'edge' | 'egress' }>;
 
-/** Clients that speak HTTP/1.1 to us: from outside (edge) or on this VM (egress). */
+/** Clients from outside (edge) or on this VM (egress): HTTP, or TCP where the listener leads to a service reached by that. */
 export class PlainListener implements Listener {
   readonly id: string;
   readonly #plane: DataPlane;
   readonly #server: net.Server;
   readonly #arrival: Arrival;
   readonly #rulesFor: (address: string) => HeaderRules;
-  readonly #clients = new Set<H1Server>();
+  readonly #clients = new Set<Client>();
+  /** What the service was when it last had an instance: between two of them its clients stay what they are. */
+  #isTcp = false;
   /** Only where the listener itself does not say who calls. */
   readonly #owners: SocketOwners | undefined;
 
@@ -91,12 +100,28 @@ export class PlainListener implements Listener {
   }
 
   #serve(socket: Socket, arrival: Arrival): void {
+    if (this.#leadsToTcp()) {
+      const client = new TcpServer(socket, this.#plane, arrival, false, () => {
+        this.#clients.delete(client);
+      });
+      this.#clients.add(client);
+      client.start();
+      return;
+    }
     const rules = this.#rulesFor(socket.remoteAddress ?? '');
     const client = new H1Server(socket, this.#plane, arrival, rules, (gone) => {
       this.#clients.delete(gone);
     });
     this.#clients.add(client);
     readFrom(socket, client);
+  }
+
+  #leadsToTcp(): boolean {
+    const { service } = this.#arrival;
+    if (service !== undefined) {
+      this.#isTcp = this.#plane.tables.service(service)?.isTcp ?? this.#isTcp;
+    }
+    return this.#isTcp;
   }
 }
 

@@ -1,5 +1,5 @@
 import { formatIdentity } from '../../../ca/identity.ts';
-import { ADDRESS_WANTED, parseAddress } from '#kit/address.ts';
+import { ADDRESS_WANTED, parseAddress, type Address } from '#kit/address.ts';
 import { MeshError } from '#kit/errors.ts';
 import type { Endpoint } from '../balance/endpoint.ts';
 import type { DataPlane } from '../data-plane.ts';
@@ -7,6 +7,7 @@ import type { Exchange } from './exchange.ts';
 import type { Upstream } from './ports.ts';
 import type { MuxPool } from '../upstream/mux-pools.ts';
 import { InstancePool } from '../upstream/instance-pool.ts';
+import { RawConnection } from '../upstream/raw-connection.ts';
 import { callerLine } from './headers.ts';
 
 /** One request to be sent: its head as forwarded, and the bytes of its body that are there. */
@@ -36,7 +37,13 @@ export function attempt(
   if (!isLocal) {
     return muxPool(plane, endpoint, sourceIdentity).open(exchange, endpoint.instance.id, sending);
   }
-  const pool = (endpoint.upstream ??= instancePool(plane, endpoint)) as InstancePool;
+  if (endpoint.instance.protocol === 'tcp') {
+    return new RawConnection(appAddress(endpoint), sending.connectTimeoutMs, exchange);
+  }
+  const pool = (endpoint.upstream ??= new InstancePool(
+    plane,
+    appAddress(endpoint),
+  )) as InstancePool;
   const connection = pool.take(sending.connectTimeoutMs);
   const own = formatIdentity({
     trustDomain: plane.settings.trustDomain,
@@ -58,7 +65,7 @@ function muxPool(plane: DataPlane, endpoint: Endpoint, sourceIdentity: string): 
   return pool;
 }
 
-function instancePool(plane: DataPlane, endpoint: Endpoint): InstancePool {
+function appAddress(endpoint: Endpoint): Address {
   const address = parseAddress(endpoint.instance.app);
   if (address === undefined) {
     throw new MeshError(
@@ -66,5 +73,5 @@ function instancePool(plane: DataPlane, endpoint: Endpoint): InstancePool {
       `${endpoint.key}: wanted ${ADDRESS_WANTED} as app, got "${endpoint.instance.app}"`,
     );
   }
-  return new InstancePool(plane, address);
+  return address;
 }

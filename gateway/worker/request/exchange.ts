@@ -7,13 +7,13 @@ import type { Endpoint } from '../balance/endpoint.ts';
 import type { ServiceTarget } from '../balance/service-target.ts';
 import { RequestHead } from '../codec/request-head.ts';
 import { ResponseHead } from '../codec/response-head.ts';
-import { pickEndpoint } from '../balance/p2c.ts';
 import { pickDestination } from '../routing/split.ts';
 import { attempt } from './attempt.ts';
 import { FAILURES } from './failures.ts';
 import { forwardedHead } from './headers.ts';
 import { nextTraceparent, randomHex } from './ids.ts';
-import { MAX_KEPT_BODY_BYTES, mayRetry } from './retry.ts';
+import { pickAny, pickLocal } from './pick.ts';
+import { KeptBody, mayRetry } from './retry.ts';
 import { BODY_NONE } from './ports.ts';
 import { failureResponse } from './respond.ts';
 
@@ -60,9 +60,9 @@ export class Exchange implements ResponseSink, Member {
   #responseBytes = 0;
   #isRequestEnded = false;
   #trailers = '';
-  /** The request's body so far, while it is small enough to be sent again. */
-  #kept: Buffer[] | undefined;
-  #keptBytes = 0;
+  readonly #kept = new KeptBody();
+  /** Of a TCP connection: the instance has sent its last byte, and may still read. */
+  #isResponseEnded = false;
   #forwarded = '';
   #requestId = '';
   #traceparent = '';
@@ -94,8 +94,8 @@ export class Exchange implements ResponseSink, Member {
     this.#endpoint = undefined;
     this.#target = undefined;
     this.#routeName = '';
-    this.#kept = undefined;
-    this.#keptBytes = 0;
+    this.#kept.forget();
+    this.#isResponseEnded = false;
     this.#requestId = this.requestHead.requestId || randomHex(16);
     this.#traceparent = nextTraceparent(this.requestHead.traceparent);
     this.#reason = '';
@@ -106,8 +106,10 @@ export class Exchange implements ResponseSink, Member {
       this.#fail(FAILURES[refused]);
       return;
     }
-    if (end > start) this.#keep(bytes!, start, end);
-    else if (!isEnded) this.#kept = [];
+    if (this.#allowedRetries > 0 && (end > start || !isEnded)) {
+      this.#kept.start();
+      if (end > start) this.#kept.add(bytes!, start, end);
+    }
     this.#forwarded = forwardedHead(
       this.requestHead,
       this.arrival,
@@ -123,7 +125,7 @@ export class Exchange implements ResponseSink, Member {
   requestBody(bytes: Buffer, start: number, end: number): void {
     this.#requestBytes += end - start;
     this.#movedMs = this.#plane.coarseMs;
-    if (this.#kept !== undefined) this.#keep(bytes, start, end);
+    this.#kept.add(bytes, start, end);
     if (this.#upstream !== undefined && !this.#upstream.sendBody(bytes, start, end)) {
       this.#downstream.readBody(false);
     }
@@ -133,6 +135,9 @@ export class Exchange implements ResponseSink, Member {
     this.#isRequestEnded = true;
     this.#trailers = trailers;
     this.#upstream?.sendEnd(trailers);
+    if (!this.#isResponseEnded) return;
+    this.#upstreamDone();
+    this.#observe();
   }
 
   downstreamDrained(): void {
@@ -201,7 +206,7 @@ export class Exchange implements ResponseSink, Member {
     this.#reason = head.reason;
     this.#upstreamMs = this.#plane.now() - this.#attemptMs;
     this.#responseBytes = end - start;
-    this.#kept = undefined;
+    this.#kept.forget();
     const bodiless = request.method === 'HEAD' || head.status === 204 || head.status === 304;
     let text = `${head.statusText}\r\n${head.lines}`;
     if (head.reason !== '') text += `x-gatemesh-reason: ${head.reason}\r\n`;
@@ -228,6 +233,11 @@ export class Exchange implements ResponseSink, Member {
   }
 
   responseEnded(trailers: string): void {
+    if (this.requestHead.isTcp && !this.#isRequestEnded) {
+      this.#isResponseEnded = true;
+      this.#downstream.respondEnd('');
+      return;
+    }
     this.#upstreamDone();
     this.#downstream.respondEnd(trailers);
     this.#observe();
@@ -252,7 +262,7 @@ export class Exchange implements ResponseSink, Member {
       method: this.requestHead.method,
       tries: this.#tries,
       allowed: this.#allowedRetries,
-      isBodyKept: this.#kept !== undefined || (this.#isRequestEnded && this.#requestBytes === 0),
+      isBodyKept: this.#kept.isKept || (this.#isRequestEnded && this.#requestBytes === 0),
       leftMs: this.#deadlineMs - now,
     });
     if (again) this.#retry();
@@ -261,10 +271,14 @@ export class Exchange implements ResponseSink, Member {
 
   tunnelOpened(bytes: Buffer, start: number, end: number): void {
     const { statusText, lines, upgrade } = this.responseHead;
+    const now = this.#plane.now();
     this.#phase = 'tunnel';
     this.#movedMs = this.#plane.coarseMs;
     this.#status = 101;
-    this.#upstreamMs = this.#plane.now() - this.#attemptMs;
+    this.#upstreamMs = now - this.#attemptMs;
+    this.#isRequestEnded = false;
+    this.#kept.forget();
+    this.#endpoint?.opened(now, this.#upstreamMs);
     this.#downstream.inform(
       `${statusText}\r\nconnection: upgrade\r\nupgrade: ${upgrade}\r\n${lines}`,
     );
@@ -287,13 +301,17 @@ export class Exchange implements ResponseSink, Member {
       if (arrival.direction === 'ingress') this.#allowedRetries = 0;
       return this.#target === undefined ? 'noRoute' : undefined;
     }
-    const resolution = this.#plane.tables.resolve(arrival.scope, arrival.sourceService, head);
+    const { tables } = this.#plane;
+    const resolution =
+      arrival.port === undefined
+        ? tables.resolve(arrival.scope, arrival.sourceService, head)
+        : tables.resolveTcp(arrival.scope, arrival.port, head.host);
     if (resolution === undefined) return 'noRoute';
     const { route } = resolution;
     const destination = pickDestination(resolution, this.#plane.rng);
     this.#routeName = route?.name ?? '';
     this.#subset = destination.subset;
-    this.#target = this.#plane.tables.service(destination.service);
+    this.#target = tables.service(destination.service);
     if (this.#target === undefined) return 'noEndpoint';
     this.#allowedRetries = route?.retryAttempts ?? this.#target.retryAttempts;
     this.#deadlineMs = now + (route?.timeoutMs ?? this.#target.timeoutMs);
@@ -330,26 +348,11 @@ export class Exchange implements ResponseSink, Member {
     return this.#target!.load.requests >= MAX_REQUESTS_PER_SERVICE ? 'overflow' : undefined;
   }
 
-  #pick(): Endpoint | undefined {
-    const { tables, rng } = this.#plane;
-    if (this.arrival.direction !== 'ingress') {
-      return pickEndpoint(
-        this.#target!.endpoints(this.#subset),
-        this.#plane.now(),
-        rng,
-        this.#failed,
-      );
-    }
-    const local = tables.local(this.#target!.name);
-    if (local === undefined) return undefined;
-    const asked = this.requestHead.instance;
-    // The caller's balancer has chosen; when its choice is gone meanwhile, another one here will do.
-    for (const endpoint of local.endpoints) if (endpoint.instance.id === asked) return endpoint;
-    return pickEndpoint(local, this.#plane.now(), rng, undefined);
-  }
-
   #pickAndAttempt(bytes: Buffer | undefined, start: number, end: number, isEnded: boolean): void {
-    const endpoint = this.#pick();
+    const endpoint =
+      this.arrival.direction === 'ingress'
+        ? pickLocal(this.#plane, this.#target!.name, this.requestHead.instance)
+        : pickAny(this.#plane, this.#target!.endpoints(this.#subset), this.#failed);
     if (endpoint === undefined) {
       this.#fail(FAILURES.noEndpoint);
       return;
@@ -359,7 +362,11 @@ export class Exchange implements ResponseSink, Member {
       this.#fail(FAILURES.denied);
       return;
     }
-    const wantsTunnel = this.requestHead.upgrade === 'websocket' && !this.requestHead.hasBody;
+    if (this.requestHead.isTcp !== (endpoint.instance.protocol === 'tcp')) {
+      this.#fail(FAILURES.wrongProtocol);
+      return;
+    }
+    const { wantsTunnel } = this.requestHead;
     this.#tries++;
     this.#attemptMs = this.#plane.now();
     this.#endpoint = endpoint;
@@ -380,8 +387,7 @@ export class Exchange implements ResponseSink, Member {
 
   #retry(): void {
     this.#plane.observer.retried(this.#target!.name);
-    const kept =
-      this.#kept === undefined || this.#kept.length === 0 ? undefined : Buffer.concat(this.#kept);
+    const kept = this.#kept.whole();
     const hasTrailers = this.#trailers !== '';
     const isWhole = this.#isRequestEnded && !hasTrailers;
     this.#pickAndAttempt(kept, 0, kept?.length ?? 0, isWhole);
@@ -409,15 +415,6 @@ export class Exchange implements ResponseSink, Member {
     this.#observe();
   }
 
-  #keep(bytes: Buffer, start: number, end: number): void {
-    this.#keptBytes += end - start;
-    if (this.#keptBytes > MAX_KEPT_BODY_BYTES || this.#allowedRetries === 0) {
-      this.#kept = undefined;
-      return;
-    }
-    (this.#kept ??= []).push(Buffer.from(bytes.subarray(start, end)));
-  }
-
   #upstreamDone(): void {
     this.#upstream = undefined;
     this.#endpointFinished(this.responseHead.status >= 500 ? '5xx' : 'ok');
@@ -430,15 +427,18 @@ export class Exchange implements ResponseSink, Member {
     this.#failed = endpoint;
     this.#target!.load.requests--;
     const now = this.#plane.now();
-    endpoint.finished(now, this.#upstreamMs || now - this.#attemptMs, outcome);
+    // What there was to learn from a tunnel was learnt when it opened: peers may end one as they like.
+    if (this.#phase === 'tunnel') endpoint.finished(now, 0, 'gone');
+    else endpoint.finished(now, this.#upstreamMs || now - this.#attemptMs, outcome);
   }
 
   /** Every request ends here, once. */
   #observe(): void {
     if (this.#phase === 'idle') return;
+    const isUnopened = this.requestHead.isTcp && this.#status !== 101;
     this.#phase = 'idle';
     this.#upstream = undefined;
-    this.#kept = undefined;
+    this.#kept.forget();
     this.#plane.exchanges.remove(this);
     this.#plane.observer.observe({
       arrival: this.arrival,
@@ -447,12 +447,12 @@ export class Exchange implements ResponseSink, Member {
       destination: this.#target?.name ?? '',
       route: this.#routeName,
       instance: this.#failed?.instance.id ?? '',
-      status: this.#status,
+      status: this.requestHead.isTcp ? 0 : this.#status,
       reason: this.#reason,
       durationMs: this.#plane.now() - this.#startedMs,
       upstreamMs: this.#upstreamMs,
       requestBytes: this.#requestBytes,
-      responseBytes: this.#responseBytes,
+      responseBytes: isUnopened ? 0 : this.#responseBytes,
       attempts: this.#tries,
       requestId: this.#requestId,
       traceparent: this.#traceparent,
