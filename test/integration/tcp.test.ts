@@ -437,6 +437,19 @@ describe('TCP', () => {
     });
   }
 
+  it('loses nothing of a client whose Unix user is looked up first', async () => {
+    const port = await b.listen({ id: 'by user', kind: 'egress', as: undefined, to: 'db' });
+    b.send({ type: 'callers', serviceByUid: new Map([[4711, 'web']]) });
+    for (const text of ['', 'all of it']) {
+      const client = dial(port);
+      client.end(text);
+      assert.equal(await client.text(), text);
+    }
+    await settled(b);
+    assert.deepEqual(await outcomes(b), ['egress node/b db']);
+    b.send({ type: 'callers', serviceByUid: new Map() });
+  });
+
   describe('and HTTP', () => {
     it('are told apart: a request to a TCP service is 502 UPE', async () => {
       const received = await exchangeBytes(
@@ -524,8 +537,10 @@ describe('TCP', () => {
     it('serves openssl', async () => {
       const output = await new Promise<string>((resolve) => {
         const target = ['-connect', `127.0.0.1:${bySni}`, '-servername', 'shop.example.com'];
-        const child = execFile('openssl', ['s_client', '-quiet', ...target], (_error, stdout) =>
-          resolve(stdout),
+        const child = execFile(
+          'openssl',
+          ['s_client', '-quiet', '-no_ign_eof', ...target],
+          (_error, stdout) => resolve(stdout),
         );
         child.stdin!.write('by hand\n');
         child.stdout!.once('data', () => child.stdin!.end());
@@ -548,7 +563,7 @@ describe('TCP', () => {
       const relay = net.createServer({ noDelay: true }, (socket) => {
         const onward = net.connect({ port: bySni, host: '127.0.0.1', noDelay: true });
         for (const one of [socket, onward]) one.on('error', () => {});
-        socket.on('data', (chunk) => {
+        socket.on('data', (chunk: Buffer) => {
           for (const byte of chunk) onward.write(Buffer.of(byte));
         });
         onward.pipe(socket);

@@ -61,14 +61,14 @@ export class Endpoint {
     this.standing.started(nowMs);
   }
 
-  /** A stream that stays open is open. Its end follows as `finished` with `gone`, and may be hours away. */
+  /** Instead of `finished`, for a stream that stays open: its end (`closed`) may be hours away, and says nothing. */
   opened(nowMs: number, latencyMs: number): void {
     this.#sample(nowMs, latencyMs);
     this.standing.finished(nowMs, nowMs - latencyMs, 'ok');
   }
 
   /**
-   * Exactly once after `started`.
+   * Exactly once after `started`, unless it was `opened`.
    *
    * @param latencyMs from `started` to the response's head, or to the failure: not to the end of a long body
    */
@@ -77,6 +77,11 @@ export class Endpoint {
     // A refusal within 1 ms must not look like a fast answer: what failed can only make it look slower.
     if (outcome === 'ok' || latencyMs > this.latencyMs) this.#sample(nowMs, latencyMs);
     this.standing.finished(nowMs, nowMs - latencyMs, outcome);
+  }
+
+  /** Exactly once after `opened`. */
+  closed(): void {
+    this.inFlight--;
   }
 
   #sample(nowMs: number, latencyMs: number): void {

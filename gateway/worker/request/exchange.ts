@@ -427,8 +427,7 @@ export class Exchange implements ResponseSink, Member {
     this.#failed = endpoint;
     this.#target!.load.requests--;
     const now = this.#plane.now();
-    // What there was to learn from a tunnel was learnt when it opened: peers may end one as they like.
-    if (this.#phase === 'tunnel') endpoint.finished(now, 0, 'gone');
+    if (this.#phase === 'tunnel') endpoint.closed();
     else endpoint.finished(now, this.#upstreamMs || now - this.#attemptMs, outcome);
   }
 

@@ -26,7 +26,7 @@ interface Rule {
   readonly decision: AuthorisationDecision;
 }
 
-/** Who may call one destination. All decisions are made in advance: deciding allocates nothing. */
+/** Who may call one destination, or open a TCP connection to it. All decisions are made in advance: deciding allocates nothing. */
 export class Authoriser {
   /** Deny rules first. */
   readonly #rules: readonly Rule[];

@@ -152,7 +152,7 @@ describe('readServerName', () => {
       ),
       'TLS: a server name that is no host name',
     ],
-    ...['', 'a b', 'a\r\nb', '.a', 'a.', '*.a', 'a/b', '[::1]', `${'a'.repeat(254)}`].map(
+    ...['', 'a b', 'a\r\nb', '.a', 'a.', '*.a', 'a/b', '[::1]', 'a'.repeat(254)].map(
       (name): [string, Buffer, string] => [
         `the name ${JSON.stringify(name.slice(0, 10))}`,
         records(message({ extensions: [serverName(hostName(name))] })),
