@@ -90,6 +90,7 @@ function knownOffline(documents: readonly TypedDocument[]): Known {
     subsets: (service) =>
       described.has(service) ? known.subsets(service) : (subsets.get(service) ?? new Set()),
     gateways,
+    listeners: (gateway) => known.listeners(gateway),
     certificates,
   };
 }

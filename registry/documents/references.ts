@@ -1,6 +1,6 @@
 import { nearest } from '#kit/nearest.ts';
 import type { Problem } from '#kit/problem.ts';
-import type { RouteDocument, TypedDocument } from './types.ts';
+import type { GatewayListener, RouteDocument, TcpRouteDocument, TypedDocument } from './types.ts';
 
 /** The names a document may point at. */
 export interface Known {
@@ -9,6 +9,8 @@ export interface Known {
   /** Names of a service's subsets; empty for a service without a document. */
   subsets(service: string): ReadonlySet<string>;
   readonly gateways: ReadonlySet<string>;
+  /** Undefined where the gateway's document is not at hand. */
+  listeners(gateway: string): readonly GatewayListener[] | undefined;
   readonly certificates: ReadonlySet<string>;
 }
 
@@ -18,7 +20,7 @@ const NONE: ReadonlySet<string> = new Set();
 export function knownOf(documents: Iterable<TypedDocument>): Known {
   const services = new Set<string>();
   const subsets = new Map<string, ReadonlySet<string>>();
-  const gateways = new Set<string>();
+  const listeners = new Map<string, readonly GatewayListener[]>();
   const certificates = new Set<string>();
   for (const { kind, document } of documents) {
     if (kind === 'services') {
@@ -27,20 +29,27 @@ export function knownOf(documents: Iterable<TypedDocument>): Known {
     } else if (kind === 'instances') {
       services.add(document.service);
     } else if (kind === 'gateways') {
-      gateways.add(document.name);
+      listeners.set(document.name, document.listeners);
     } else if (kind === 'certificates') {
       certificates.add(document.name);
     }
   }
-  return { services, subsets: (service) => subsets.get(service) ?? NONE, gateways, certificates };
+  return {
+    services,
+    subsets: (service) => subsets.get(service) ?? NONE,
+    gateways: new Set(listeners.keys()),
+    listeners: (gateway) => listeners.get(gateway),
+    certificates,
+  };
 }
 
 /** Everything in a document that points at nothing. Paths are those of the long form: `$.to[1].subset`. */
 export function checkReferences(typed: TypedDocument, known: Known): Problem[] {
   switch (typed.kind) {
     case 'routes':
-    case 'tcp-routes':
       return checkRoute(typed.document, known);
+    case 'tcp-routes':
+      return [...checkRoute(typed.document, known), ...checkPort(typed.document, known)];
     case 'gateways':
       return typed.document.listeners.flatMap(({ certificates }, i) =>
         certificates.flatMap((name, j) =>
@@ -73,6 +82,22 @@ function checkRoute(
       return missing(`subset of ${service}`, subset, known.subsets(service), `${at}.subset`);
     }),
   ];
+}
+
+/** A connection reaches the route by a listener of that port, and its server name only where that is read. */
+function checkPort({ gateways, port, snis }: TcpRouteDocument, known: Known): readonly Problem[] {
+  return gateways.flatMap((gateway) => {
+    const listeners = known.listeners(gateway);
+    const leadsHere = ({ port: at, protocol }: GatewayListener): boolean =>
+      at === port && (protocol === 'tls-passthrough' || (protocol === 'tcp' && snis.length === 0));
+    if (listeners === undefined || listeners.some(leadsHere)) return [];
+    const protocols =
+      snis.length === 0
+        ? '"tcp" or "tls-passthrough"'
+        : '"tls-passthrough", since it asks for a name';
+    const wanted = `the port of a listener of ${gateway} with protocol ${protocols}`;
+    return [{ path: '$.port', wanted, got: String(port) }];
+  });
 }
 
 function missing(
