@@ -23,9 +23,9 @@ const MATERIAL_A = {
 const MATERIAL_B = {
   bundle: pki.bundle,
   svids: new Map(
-    ['db', 'shop', 'web'].map((name) => [
-      `spiffe://mesh.internal/svc/${name}`,
-      name === 'shop' ? SHOP : pki.svid('svc', name),
+    [SHOP, pki.svid('svc', 'db'), pki.svid('svc', 'web'), pki.svid('node', 'b')].map((svid) => [
+      svid.identity,
+      svid,
     ]),
   ),
 };

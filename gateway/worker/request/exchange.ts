@@ -8,6 +8,7 @@ import type { ServiceTarget } from '../balance/service-target.ts';
 import { RequestHead } from '../codec/request-head.ts';
 import { ResponseHead } from '../codec/response-head.ts';
 import { pickDestination } from '../routing/split.ts';
+import { admit } from './admit.ts';
 import { attempt } from './attempt.ts';
 import { FAILURES } from './failures.ts';
 import { forwardedHead } from './headers.ts';
@@ -16,12 +17,6 @@ import { pickAny, pickLocal } from './pick.ts';
 import { KeptBody, mayRetry } from './retry.ts';
 import { BODY_NONE } from './ports.ts';
 import { failureResponse } from './respond.ts';
-
-/** Requests of one service that may be under way in one worker (Envoy's default for a cluster). */
-const MAX_REQUESTS_PER_SERVICE = 1024;
-
-/** More gateways than any honest chain of calls has, few enough that a loop costs nothing. */
-const MAX_HOPS = 16;
 
 type Phase = 'idle' | 'waiting' | 'answering' | 'tunnel';
 
@@ -101,7 +96,8 @@ export class Exchange implements ResponseSink, Member {
     this.#reason = '';
     this.#plane.exchanges.add(this);
 
-    const refused = this.#match(now) ?? this.#authorise() ?? this.#admit();
+    const refused =
+      this.#match(now) ?? this.#authorise() ?? admit(this.requestHead, this.#target!.load);
     if (refused !== undefined) {
       this.#fail(FAILURES[refused]);
       return;
@@ -249,7 +245,6 @@ export class Exchange implements ResponseSink, Member {
 
   upstreamFailed(failure: Failure): void {
     this.#upstream = undefined;
-    const now = this.#plane.now();
     const outcome = failure.isUnsent ? 'connect' : 'reset';
     this.#endpointFinished(failure.isEndpointFault ? outcome : 'gone');
     if (this.#phase === 'answering' || this.#phase === 'tunnel') {
@@ -263,7 +258,7 @@ export class Exchange implements ResponseSink, Member {
       tries: this.#tries,
       allowed: this.#allowedRetries,
       isBodyKept: this.#kept.isKept || (this.#isRequestEnded && this.#requestBytes === 0),
-      leftMs: this.#deadlineMs - now,
+      leftMs: this.#deadlineMs - this.#plane.now(),
     });
     if (again) this.#retry();
     else this.#fail(failure);
@@ -331,8 +326,7 @@ export class Exchange implements ResponseSink, Member {
   }
 
   #isAllowed(): boolean {
-    const { tables } = this.#plane;
-    const decision = tables.authorise(
+    const decision = this.#plane.tables.authorise(
       this.#target!.name,
       this.arrival.sourceIdentity,
       this.requestHead,
@@ -341,11 +335,6 @@ export class Exchange implements ResponseSink, Member {
       this.#plane.observer.denied(this.arrival, this.#target!.name, decision, this.#requestId);
     }
     return decision.allowed;
-  }
-
-  #admit(): FailureName | undefined {
-    if (this.requestHead.hops >= MAX_HOPS) return 'loop';
-    return this.#target!.load.requests >= MAX_REQUESTS_PER_SERVICE ? 'overflow' : undefined;
   }
 
   #pickAndAttempt(bytes: Buffer | undefined, start: number, end: number, isEnded: boolean): void {
