@@ -29,7 +29,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     load: async () => (await import('./cli/objects-commands.ts')).runGet,
   },
   apply: {
-    summary: 'check objects and write them in one transaction: -f FILE|DIR|-',
+    summary: 'check objects and write them in one transaction: [KIND NAME] -f FILE|DIR|-',
     load: async () => (await import('./cli/objects-commands.ts')).runApply,
   },
   delete: {
@@ -37,7 +37,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     load: async () => (await import('./cli/objects-commands.ts')).runDelete,
   },
   diff: {
-    summary: 'what apply would change: -f FILE|DIR|-',
+    summary: 'what apply would change: [KIND NAME] -f FILE|DIR|-',
     load: async () => (await import('./cli/objects-commands.ts')).runDiff,
   },
   lint: {

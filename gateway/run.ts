@@ -1,11 +1,10 @@
-import { readFile } from 'node:fs/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { EXIT, MeshError, messageOf, type ExitCode } from '#kit/errors.ts';
 import { parseFlags, usageError } from '#kit/flags.ts';
 import { createLog, type Log } from '#kit/log.ts';
-import { openEtcdStore } from '../registry/store/etcd.ts';
 import { startGateway, type RunningGateway } from './app.ts';
 import { loadGatewayConfig, type GatewayConfig } from './config.ts';
+import { fileProblems } from './supervisor/check-files.ts';
 
 const USAGE = `gatemesh gateway --config FILE [--check]
   Runs this machine's gateway until SIGTERM. SIGHUP reads FILE and services.d/ beside it again.
@@ -57,27 +56,6 @@ async function check(file: string): Promise<ExitCode> {
   return EXIT.done;
 }
 
-/** Files that a start would need and that this user cannot use. */
-async function fileProblems({ registry, identity }: GatewayConfig): Promise<string[]> {
-  const problems: string[] = [];
-  if (registry.kind === 'etcd') {
-    try {
-      const store = await openEtcdStore({ ...registry, log: createLog({ level: 'silent' }) });
-      await store.close();
-    } catch (error) {
-      problems.push(messageOf(error));
-    }
-  }
-  for (const [field, file] of Object.entries(identity?.files ?? {})) {
-    try {
-      await readFile(file);
-    } catch (error) {
-      problems.push(`identity.${field}: wanted a file this user can read; ${messageOf(error)}`);
-    }
-  }
-  return problems;
-}
-
 async function serve(file: string): Promise<ExitCode> {
   // Until it can be served, a reload must not be what its default action is: the end.
   process.on('SIGHUP', () => {});
@@ -125,6 +103,7 @@ async function reload(file: string, { supervisor }: RunningGateway, log: Log): P
   try {
     config = await loadGatewayConfig(file);
   } catch (error) {
+    supervisor.setFileProblem(messageOf(error));
     log.error({ problem: messageOf(error) }, 'reload: nothing changed');
     return;
   }
@@ -135,6 +114,7 @@ async function reload(file: string, { supervisor }: RunningGateway, log: Log): P
   if (waiting.length > 0) {
     log.warn({ settings: waiting }, 'reload: these settings take effect after a restart');
   }
+  supervisor.setFileProblem(undefined);
   supervisor.setServices(config.services);
   supervisor.lookAtFiles();
   log.info({ services: config.services.map(({ service }) => service) }, 'reloaded');

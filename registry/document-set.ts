@@ -10,7 +10,11 @@ export interface DocumentRules {
   ) =>
     | { readonly ok: true; readonly typed: TypedDocument }
     | { readonly ok: false; readonly problems: readonly Problem[] };
-  readonly checkReferences: (typed: TypedDocument, known: Known) => readonly Problem[];
+  readonly checkReferences: (
+    typed: TypedDocument,
+    known: Known,
+    text: string,
+  ) => readonly Problem[];
 }
 
 /** A document as it stands in the registry. */
@@ -57,7 +61,7 @@ export class DocumentSet {
   /** @param services names of services known from an earlier run */
   constructor(rules: DocumentRules, services: Iterable<string> = []) {
     this.#rules = rules;
-    this.#known = new KnownNames(services);
+    this.#known = new KnownNames(services, (key) => this.#refused.has(key));
   }
 
   /** Always the same map, kept up to date; copy it to keep a moment. */
@@ -150,8 +154,8 @@ export class DocumentSet {
   }
 
   #decide(key: string, candidate: InForce): [string, TypedDocument][] {
-    const { typed } = candidate;
-    const problems = this.#rules.checkReferences(typed, this.#known);
+    const { typed, text } = candidate;
+    const problems = this.#rules.checkReferences(typed, this.#known, text);
     if (problems.length > 0) {
       this.#refuse(key, { ...candidate, problems });
       return [];

@@ -12,9 +12,15 @@ export class KnownNames implements Known {
   readonly #listeners = new Map<string, readonly GatewayListener[]>();
   readonly #subsets = new Map<string, ReadonlySet<string>>();
 
-  /** @param services names known from an earlier run */
-  constructor(services: Iterable<string> = []) {
+  readonly isRejected: (key: string) => boolean;
+
+  /**
+   * @param services names known from an earlier run
+   * @param isRejected whether a document lies under the key and is refused as it stands
+   */
+  constructor(services: Iterable<string>, isRejected: (key: string) => boolean) {
     this.services = new Set(services);
+    this.isRejected = isRejected;
   }
 
   subsets(service: string): ReadonlySet<string> {

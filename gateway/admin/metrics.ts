@@ -84,7 +84,7 @@ function counter(name: string, help: string, rows: Draft['rows']): Draft {
 
 /** What the supervisor knows by itself. */
 function ownFamilies(source: AdminSource): Draft[] {
-  const { version, registry } = source.status();
+  const { version, registry, identities } = source.status();
   return [
     one('gatemesh_build_info', 'Version of gatemesh and of Node.js; always 1.', 1, {
       version,
@@ -119,6 +119,14 @@ function ownFamilies(source: AdminSource): Draft[] {
         value: notAfterMs / 1_000,
       })),
       'min',
+    ),
+    gauge(
+      'gatemesh_certificate_missing',
+      'Identities that are wanted here and have no certificate; always 1.',
+      identities.flatMap(({ identity, notAfter }) =>
+        notAfter === null ? [{ labels: { identity }, value: 1 }] : [],
+      ),
+      'max',
     ),
     gauge(
       'gatemesh_endpoint_up',

@@ -12,7 +12,7 @@ export interface AdminSource {
   /** The effective tables: what is in force, not what lies in the registry. */
   config(): ConfigReport;
   /** By a worker, with the data path's own code. */
-  explain(request: ExplainRequest): Promise<Explanation>;
+  explain(request: ExplainRequest): Promise<ExplainReport>;
   /** Added up over all workers, dead ones included, so that no counter ever goes back. */
   workerMetrics(): Promise<WorkerMetrics>;
   /** Health of the instances this gateway probes, or knows from the registry. */
@@ -25,6 +25,14 @@ export interface AdminSource {
 export interface Readiness {
   readonly ready: boolean;
   readonly why: readonly string[];
+  /** What is missing and keeps only a part from working: services and edge gateways without a certificate. */
+  readonly warnings: readonly string[];
+}
+
+/** `GET /explain` */
+export interface ExplainReport extends Explanation {
+  /** Documents that are rejected as they stand, and would perhaps say something else about this request. */
+  readonly notInForce?: readonly Rejection[];
 }
 
 /** `GET /status`, as JSON: hence null where other types have undefined. Times are RFC 3339. */
@@ -37,6 +45,8 @@ export interface StatusReport {
   readonly gateway: string | null;
   readonly uptimeSeconds: number;
   readonly draining: boolean;
+  /** Why the gateway's file on disk, or one in services.d, is not in force since it was last read; null when it is. */
+  readonly fileProblem: string | null;
   readonly registry: RegistryReport;
   readonly identities: readonly IdentityReport[];
   readonly workers: readonly WorkerReport[];
@@ -66,8 +76,9 @@ export interface RegistryReport {
 export interface IdentityReport {
   /** SPIFFE id. */
   readonly identity: string;
-  readonly notBefore: string;
-  readonly notAfter: string;
+  /** Null, like the end, while there is no certificate. */
+  readonly notBefore: string | null;
+  readonly notAfter: string | null;
   /** Null when nothing renews it (files put there by others). */
   readonly nextRenewal: string | null;
   readonly lastError: string | null;

@@ -40,9 +40,13 @@ export interface AdminFlags {
 }
 
 /** @throws MeshError `usage` for two addresses, or one that cannot be meant */
-export function adminAt(command: string, flags: AdminFlags, env: NodeJS.ProcessEnv): AdminAt {
+export function adminAt(
+  command: string,
+  flags: AdminFlags,
+  env: NodeJS.ProcessEnv,
+  usage: string,
+): AdminAt {
   const { admin, socket, node } = flags;
-  const usage = `${command} …\n${ADMIN_USAGE}`;
   if (admin !== undefined && socket !== undefined) {
     throw usageError(command, 'wanted --admin or --socket; got both', usage);
   }
@@ -51,7 +55,9 @@ export function adminAt(command: string, flags: AdminFlags, env: NodeJS.ProcessE
   if (socket !== undefined || given.startsWith('/')) {
     return { name: given, options: { socketPath: given }, prefix };
   }
-  const url = URL.canParse(given) ? new URL(given) : undefined;
+  // `127.0.0.1:15000`, as configurations have it, can only be meant to be http.
+  const text = given.includes('://') ? given : `http://${given}`;
+  const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url?.protocol !== 'http:') {
     const from = admin === undefined ? '$GATEMESH_ADMIN' : '--admin';
     throw usageError(

@@ -1,5 +1,6 @@
 import type { IdentityReport, InstanceReport, StatusReport } from '../admin/source.ts';
-import { relative, roughly } from './format.ts';
+import { adviceOnReference } from '../../registry/documents/references.ts';
+import { oneLine, relative, roughly } from './format.ts';
 
 export type Level = 'OK' | 'WARN' | 'FAIL';
 
@@ -19,6 +20,7 @@ const LEAST_LIFE = 0.25;
 /** Everything that is right and wrong with a node, from its own report. */
 export function judge(status: StatusReport, nowMs: number): Finding[] {
   return [
+    ...fileFindings(status),
     registryFinding(status),
     tablesFinding(status),
     ...heldFindings(status),
@@ -31,13 +33,21 @@ export function judge(status: StatusReport, nowMs: number): Finding[] {
         : {
             level: 'FAIL',
             what: `listener ${id}`,
-            found: `${address}: ${error}`,
+            found: error.startsWith(address) ? error : `${address}: ${error}`,
             todo: 'free the address or correct it; see the log',
           },
     ),
     ...status.instances.map((instance) => instanceFinding(instance, nowMs)),
     ...drainingFindings(status),
   ];
+}
+
+function fileFindings({ fileProblem }: StatusReport): Finding[] {
+  if (fileProblem === null) return [];
+  const found = `the file on disk is not in force: ${oneLine(fileProblem)}`;
+  const todo =
+    'correct it ("gatemesh gateway --config FILE --check" tells), then "systemctl reload gatemesh"';
+  return [{ level: 'FAIL', what: 'gateway file', found, todo }];
 }
 
 function registryFinding({ registry }: StatusReport): Finding {
@@ -91,21 +101,29 @@ function rejectedFindings({ registry }: StatusReport): Finding[] {
   if (registry.rejected.length === 0) {
     return [{ level: 'OK', what: 'documents', found: 'all in force' }];
   }
-  return registry.rejected.map(({ key, revision, path, error, hint, using }) => {
+  return registry.rejected.map(({ key, revision, path, error, hint, using }): Finding => {
     const kept = using === null ? 'nothing of it is in force' : `revision ${using} stays in force`;
+    // Documents may come in any order: more often the other one is still to be written than this one wrong.
+    const advice = error.split('\n').flatMap((line) => adviceOnReference(line) ?? []);
     const near = hint === undefined ? '' : ` (did you mean "${hint}"?)`;
     return {
       level: 'FAIL',
       what: `document ${key}`,
-      found: `revision ${revision} rejected; ${kept}: ${error}`,
-      todo: `correct ${path}${near} and put it again`,
+      found: `revision ${revision} rejected; ${kept}: ${oneLine(error)}`,
+      todo: advice.length > 0 ? advice.join('; ') : `correct ${path}${near} and put it again`,
     };
   });
 }
 
-function certificateFindings({ identities }: StatusReport, nowMs: number): Finding[] {
-  if (identities.length > 0)
-    return identities.map((identity) => certificateFinding(identity, nowMs));
+function certificateFindings(status: StatusReport, nowMs: number): Finding[] {
+  if (status.identities.length > 0) {
+    return status.identities.map((report) => {
+      const { notBefore, notAfter } = report;
+      return notBefore === null || notAfter === null
+        ? missingFinding(report, status)
+        : certificateFinding({ ...report, notBefore, notAfter }, nowMs);
+    });
+  }
   return [
     {
       level: 'FAIL',
@@ -116,7 +134,39 @@ function certificateFindings({ identities }: StatusReport, nowMs: number): Findi
   ];
 }
 
-function certificateFinding(report: IdentityReport, nowMs: number): Finding {
+function missingFinding(report: IdentityReport, status: StatusReport): Finding {
+  const { identity, nextRenewal, lastError } = report;
+  const what = `certificate ${identity}`;
+  if (lastError === null) {
+    const todo = 'ask again: a gateway that starts has it within seconds';
+    return { level: 'WARN', what, found: 'none yet', todo };
+  }
+  const todo =
+    nextRenewal === null
+      ? 'nothing here asks for it: put one for it in the place of identity.certFile'
+      : /token|refused/.test(lastError)
+        ? `on the CA host run "${tokenCommand(status)}", and put what it prints into identity.tokenFile of this node`
+        : 'it is tried again; check that the CA runs and that this VM may reach it';
+  return { level: 'FAIL', what, found: `none yet: ${oneLine(lastError)}`, todo };
+}
+
+/** A token covers everything a node is, so this names all that is wanted here. */
+function tokenCommand({ node, gateway, identities }: StatusReport): string {
+  const services = identities.flatMap(({ identity }) => /\/svc\/(.+)$/.exec(identity)?.[1] ?? []);
+  return [
+    `gatemesh ca token --node ${node}`,
+    ...(services.length === 0 ? [] : [`--services ${services.join(',')}`]),
+    ...(gateway === null ? [] : [`--gateway ${gateway}`]),
+    '--dir DIR',
+  ].join(' ');
+}
+
+interface HeldReport extends IdentityReport {
+  readonly notBefore: string;
+  readonly notAfter: string;
+}
+
+function certificateFinding(report: HeldReport, nowMs: number): Finding {
   const { identity, notBefore, notAfter, nextRenewal, lastError } = report;
   const what = `certificate ${identity}`;
   const end = Date.parse(notAfter);

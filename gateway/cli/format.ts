@@ -19,6 +19,15 @@ export function printable(text: string): string {
   });
 }
 
+/** What others wrote over several lines, on one. */
+export function oneLine(text: string): string {
+  return text
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '')
+    .reduce((before, line) => before + (before.endsWith(':') ? ' ' : '; ') + line);
+}
+
 const UNITS = [
   ['d', 86_400],
   ['h', 3_600],

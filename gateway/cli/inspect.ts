@@ -1,6 +1,5 @@
 import { EXIT, type ExitCode } from '#kit/errors.ts';
-import type { StatusReport } from '../admin/source.ts';
-import type { Explanation } from '../ipc.ts';
+import type { ExplainReport, StatusReport } from '../admin/source.ts';
 import { ADMIN_FLAGS, ADMIN_USAGE, adminAt, askAdmin } from './admin-client.ts';
 import { parseFlags, usageError } from './args.ts';
 import { judge } from './check.ts';
@@ -55,9 +54,12 @@ export async function runExplain(argv: readonly string[], io = PROCESS_IO): Prom
   if (values.gateway !== undefined) query.set('gateway', values.gateway);
   for (const header of values.header ?? []) query.append('h', header);
 
-  const answer = await askAdmin(adminAt(command, values, io.env), `/explain?${query.toString()}`);
+  const answer = await askAdmin(
+    adminAt(command, values, io.env, EXPLAIN_USAGE),
+    `/explain?${query.toString()}`,
+  );
   if (values.json === true) return printJson(io, answer);
-  return print(io, renderExplanation(answer as Explanation));
+  return print(io, renderExplanation(answer as ExplainReport));
 }
 
 /** `orders.mesh/x` is typed as often as it is meant to be http. */
@@ -69,7 +71,7 @@ function withScheme(url: string): string {
 export async function runStatus(argv: readonly string[], io = PROCESS_IO): Promise<ExitCode> {
   const flags = readFlags('gatemesh status', argv, STATUS_USAGE);
   if (flags.help === true) return print(io, [`usage: ${STATUS_USAGE}`]);
-  const answer = await askAdmin(adminAt('gatemesh status', flags, io.env), '/status');
+  const answer = await askAdmin(adminAt('gatemesh status', flags, io.env, STATUS_USAGE), '/status');
   if (flags.json === true) return printJson(io, answer);
   return print(io, renderStatus(answer as StatusReport, Date.now()));
 }
@@ -78,7 +80,7 @@ export async function runStatus(argv: readonly string[], io = PROCESS_IO): Promi
 export async function runCheck(argv: readonly string[], io = PROCESS_IO): Promise<ExitCode> {
   const flags = readFlags('gatemesh check', argv, CHECK_USAGE);
   if (flags.help === true) return print(io, [`usage: ${CHECK_USAGE}`]);
-  const answer = await askAdmin(adminAt('gatemesh check', flags, io.env), '/status');
+  const answer = await askAdmin(adminAt('gatemesh check', flags, io.env, CHECK_USAGE), '/status');
   const findings = judge(answer as StatusReport, Date.now());
   const ok = findings.every(({ level }) => level !== 'FAIL');
   if (flags.json === true) printJson(io, { ok, findings });

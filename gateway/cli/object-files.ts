@@ -28,7 +28,11 @@ export interface SourceProblem extends Problem {
 export interface SourceObjects {
   readonly objects: readonly SourceObject[];
   readonly problems: readonly SourceProblem[];
+  /** Files that somebody may have meant, in a language that documents are not written in. */
+  readonly unread: readonly string[];
 }
+
+type Content = Omit<SourceObjects, 'unread'>;
 
 /** A backup of the whole configuration is one text. */
 const LONGEST_BUNDLE_BYTES = 64 * 1024 * 1024;
@@ -40,17 +44,20 @@ export const FILES_HELP =
 /**
  * The objects in files, in directories laid out as `<kind>/<name>.json`, and on standard input (`-`).
  *
+ * @param as the key of the object when a single file is that one object and nothing else
  * @throws MeshError `file_unreadable` (exit code 64); problems in the content are returned, all of them
  */
 export async function readObjects(
   paths: readonly string[],
+  as?: string,
   stdin: AsyncIterable<Uint8Array> = process.stdin,
 ): Promise<SourceObjects> {
   const objects: SourceObject[] = [];
   const problems: SourceProblem[] = [];
   const placed = new Map<string, string>();
-  for (const { source, text } of await readTexts(paths, stdin)) {
-    const read = fromText(source, text);
+  const { texts, unread } = await readTexts(paths, stdin);
+  for (const { source, text } of texts) {
+    const read = as === undefined ? fromText(source, text) : fromText(source, text, as);
     problems.push(...read.problems);
     for (const object of read.objects) {
       const other = placed.get(object.key);
@@ -62,7 +69,7 @@ export async function readObjects(
       objects.push(object);
     }
   }
-  return { objects, problems };
+  return { objects, problems, unread };
 }
 
 interface SourceText {
@@ -73,16 +80,20 @@ interface SourceText {
 async function readTexts(
   paths: readonly string[],
   stdin: AsyncIterable<Uint8Array>,
-): Promise<SourceText[]> {
+): Promise<{ readonly texts: readonly SourceText[]; readonly unread: readonly string[] }> {
   const texts: SourceText[] = [];
+  const unread: string[] = [];
   for (const path of paths) {
     if (path === '-') {
       texts.push({ source: 'standard input', text: await readAll(stdin) });
       continue;
     }
     try {
-      const files = (await stat(path)).isDirectory() ? await jsonFilesIn(path) : [path];
-      for (const source of files) texts.push({ source, text: await readFile(source, 'utf8') });
+      const files = (await stat(path)).isDirectory() ? await filesIn(path) : [path];
+      for (const source of files) {
+        if (YAML.test(source)) unread.push(source);
+        else texts.push({ source, text: await readFile(source, 'utf8') });
+      }
     } catch (cause) {
       const { code = 'unknown error' } = cause as NodeJS.ErrnoException;
       const why = code === 'ENOENT' ? 'there is no such file or directory' : code;
@@ -92,25 +103,28 @@ async function readTexts(
       });
     }
   }
-  return texts;
+  return { texts, unread };
 }
 
-async function jsonFilesIn(folder: string): Promise<string[]> {
+const YAML = /\.ya?ml$/i;
+
+async function filesIn(folder: string): Promise<string[]> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true });
   return entries
-    .filter((entry) => entry.isFile() && /^[^.].*\.json$/.test(entry.name))
+    .filter(({ name }) => /^[^.].*\.json$/.test(name) || YAML.test(name))
+    .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath, entry.name))
     .toSorted();
 }
 
-function fromText(source: string, text: string): SourceObjects {
+function fromText(source: string, text: string, as?: string): Content {
   const json = parseJson(text, LONGEST_BUNDLE_BYTES);
-  const key = keyOfFile(source);
+  const key = as ?? keyOfFile(source);
   if (!json.ok) {
     const where = { source, ...(key === undefined ? {} : { key }) };
     return { objects: [], problems: json.problems.map((problem) => ({ ...where, ...problem })) };
   }
-  const bundle = bundleOf(json.value);
+  const bundle = as === undefined ? bundleOf(json.value) : undefined;
   if (bundle !== undefined) return fromBundle(source, bundle);
   if (key !== undefined) return fromDocument(source, key, text, json.value);
   const wanted = `a name that says which object this is. ${FILES_HELP}`;
@@ -134,7 +148,7 @@ function bundleOf(value: unknown): Readonly<Record<string, unknown>> | undefined
   return isBundle ? (value as Readonly<Record<string, unknown>>) : undefined;
 }
 
-function fromBundle(source: string, bundle: Readonly<Record<string, unknown>>): SourceObjects {
+function fromBundle(source: string, bundle: Readonly<Record<string, unknown>>): Content {
   const all = Object.entries(bundle).map(([key, value]) => {
     return fromDocument(source, key, JSON.stringify(value), value);
   });
@@ -144,7 +158,7 @@ function fromBundle(source: string, bundle: Readonly<Record<string, unknown>>): 
   };
 }
 
-function fromDocument(source: string, key: string, text: string, value: unknown): SourceObjects {
+function fromDocument(source: string, key: string, text: string, value: unknown): Content {
   const parsed = parseDocument(key, text);
   if (!parsed.ok) {
     return {
@@ -154,6 +168,10 @@ function fromDocument(source: string, key: string, text: string, value: unknown)
   }
   const object = { source, key, text: formatDocument(value), typed: parsed.typed };
   return { objects: [object], problems: [] };
+}
+
+export function unreadLines(files: readonly string[]): string[] {
+  return files.map((file) => `documents are JSON; ${file} is not read`);
 }
 
 /** `routes/shop.json: config/routes/shop: $.to: wanted …` */

@@ -14,7 +14,13 @@ import { parseDocument } from '../../registry/documents/parse.ts';
 import { checkReferences, knownOf } from '../../registry/documents/references.ts';
 import type { TypedDocument } from '../../registry/documents/types.ts';
 import type { Compare, Entry, Store, TxnOp } from '../../registry/store/store.ts';
-import { formatSourceProblem, readObjects, type SourceProblem } from './object-files.ts';
+import {
+  formatSourceProblem,
+  readObjects,
+  unreadLines,
+  type SourceObjects,
+  type SourceProblem,
+} from './object-files.ts';
 
 export type Out = (line: string) => void;
 
@@ -56,6 +62,8 @@ export async function get(args: GetArgs, store: Store, out: Out): Promise<ExitCo
 export interface ApplyArgs {
   /** Files, directories, `-`. */
   readonly files: readonly string[];
+  /** The one object that the one file holds, whatever its name; absent: the files say which objects they are. */
+  readonly key?: string;
   readonly json: boolean;
 }
 
@@ -66,7 +74,7 @@ export interface ApplyArgs {
  * @throws MeshError `objects_invalid` (exit code 64) with every problem; `conflict`
  */
 export async function apply(args: ApplyArgs, store: Store, out: Out): Promise<ExitCode> {
-  const { objects, problems } = await readObjects(args.files);
+  const { objects, problems } = await readOnly(args);
   const registry = await Registry.read(store);
   const broken = problems.length > 0 ? [] : registry.brokenBy(objects);
   const all: readonly SourceProblem[] = [...problems, ...broken];
@@ -130,6 +138,8 @@ export async function remove(args: DeleteArgs, store: Store, out: Out): Promise<
 
 export interface DiffArgs {
   readonly files: readonly string[];
+  /** As of `ApplyArgs`. */
+  readonly key?: string;
   readonly json: boolean;
 }
 
@@ -140,7 +150,7 @@ export interface DiffArgs {
  * @throws MeshError `objects_invalid` (exit code 64)
  */
 export async function diff(args: DiffArgs, store: Store, out: Out): Promise<ExitCode> {
-  const { objects, problems } = await readObjects(args.files);
+  const { objects, problems } = await readOnly(args);
   if (problems.length > 0) throw invalid(problems);
   const registry = await Registry.read(store);
   const changes = objects.map(({ key, text }) => {
@@ -159,6 +169,13 @@ export async function diff(args: DiffArgs, store: Store, out: Out): Promise<Exit
   return changes.some(({ change }) => change !== 'unchanged') ? EXIT.failed : EXIT.done;
 }
 
+/** @throws MeshError `not_json` (exit code 64): leaving out a file that somebody meant would be a quiet half of the work */
+async function readOnly({ files, key }: ApplyArgs | DiffArgs): Promise<SourceObjects> {
+  const read = await readObjects(files, key);
+  if (read.unread.length === 0) return read;
+  throw new MeshError('not_json', unreadLines(read.unread).join('\n'), { exitCode: EXIT.usage });
+}
+
 type Change = 'created' | 'changed' | 'unchanged';
 
 function changeOf(before: Entry | undefined, text: string): Change {
@@ -171,16 +188,21 @@ class Registry {
   readonly revision: number;
   readonly entries: ReadonlyMap<string, Entry>;
   readonly #typed: ReadonlyMap<string, TypedDocument>;
+  /** Keys whose text is no document. */
+  readonly #rejected: ReadonlySet<string>;
 
   private constructor(revision: number, entries: readonly Entry[]) {
     this.revision = revision;
     this.entries = new Map(entries.map((entry) => [entry.key, entry]));
     const typed = new Map<string, TypedDocument>();
+    const rejected = new Set<string>();
     for (const { key, value } of entries) {
       const parsed = parseDocument(key, value);
       if (parsed.ok) typed.set(key, parsed.typed);
+      else rejected.add(key);
     }
     this.#typed = typed;
+    this.#rejected = rejected;
   }
 
   static async read(store: Store): Promise<Registry> {
@@ -194,6 +216,7 @@ class Registry {
     puts: readonly {
       readonly key: string;
       readonly source: string;
+      readonly text: string;
       readonly typed: TypedDocument;
     }[],
     deleted?: string,
@@ -201,16 +224,25 @@ class Registry {
     const after = new Map(this.#typed);
     if (deleted !== undefined) after.delete(deleted);
     for (const { key, typed } of puts) after.set(key, typed);
-    const sources = new Map(puts.map(({ key, source }) => [key, source]));
-    const knownBefore = knownOf(this.#typed.values());
-    const knownAfter = knownOf(after.values());
+    const put = new Map(puts.map((one) => [one.key, one]));
+    const rejected = this.#rejected.difference(new Set([...put.keys(), deleted]));
+    const knownBefore = knownOf(this.#typed.values(), this.#rejected);
+    const knownAfter = knownOf(after.values(), rejected);
     return [...after].flatMap(([key, typed]) => {
-      const source = sources.get(key);
-      const problems = checkReferences(typed, knownAfter);
-      if (source === undefined && checkReferences(typed, knownBefore).length > 0) return [];
-      return problems.map((problem) => ({ source: source ?? 'registry', key, ...problem }));
+      const own = put.get(key);
+      const entry = this.entries.get(key);
+      const text = own?.text ?? entry!.value;
+      const problems = checkReferences(typed, knownAfter, text);
+      if (own === undefined && checkReferences(typed, knownBefore, text).length > 0) return [];
+      const source = own?.source ?? sourceOf(entry!);
+      return problems.map((problem) => ({ source, key, ...problem }));
     });
   }
+}
+
+/** What a problem of something in the registry begins with. */
+export function sourceOf({ modRevision }: Pick<Entry, 'modRevision'>): string {
+  return `registry, revision ${modRevision}`;
 }
 
 function prefixOf(kind: ConfigKind | undefined): string {
@@ -260,11 +292,13 @@ async function commit(
 }
 
 function notFound(key: string, entries: readonly Entry[]): MeshError {
-  const near = nearest(
-    key,
-    entries.map((entry) => entry.key),
+  // By name within the folder: all keys of a kind are alike in most of their letters.
+  const folder = key.slice(0, key.lastIndexOf('/') + 1);
+  const names = entries.flatMap((entry) =>
+    entry.key.startsWith(folder) ? [entry.key.slice(folder.length)] : [],
   );
-  const hint = near === undefined ? '' : `. Did you mean "${near}"?`;
+  const near = nearest(key.slice(folder.length), names);
+  const hint = near === undefined ? '' : `. Did you mean "${folder}${near}"?`;
   return new MeshError('not_found', `there is no ${key} in the registry${hint}`);
 }
 

@@ -1,7 +1,7 @@
-import type { StatusReport } from '../admin/source.ts';
-import type { Explanation } from '../ipc.ts';
+import type { Rejection } from '../../registry/documents/types.ts';
+import type { ExplainReport, StatusReport } from '../admin/source.ts';
 import type { Finding } from './check.ts';
-import { printable, relative, roughly, table } from './format.ts';
+import { oneLine, printable, relative, roughly, table } from './format.ts';
 
 export function renderCheck(findings: readonly Finding[]): string[] {
   return table(
@@ -31,18 +31,16 @@ export function renderStatus(status: StatusReport, nowMs: number): string[] {
       `revision ${registry.applied} in force, ${registry.revision} seen, from ${FROM[registry.source]}`,
     ],
     ...(registry.held === null ? [] : [['held back', registry.held]]),
+    ...(status.fileProblem === null
+      ? []
+      : [['file', `the file on disk is NOT IN FORCE: ${oneLine(status.fileProblem)}`]]),
     ['workers', status.workers.map(({ pid, state }) => `${pid} ${state}`).join(', ') || 'NONE'],
   ]);
   section(
     lines,
     'rejected documents',
     ['KEY', 'REVISION', 'IN FORCE', 'ERROR'],
-    registry.rejected.map(({ key, revision, using, error }) => [
-      key,
-      String(revision),
-      using === null ? 'nothing' : String(using),
-      error,
-    ]),
+    rejectedRows(registry.rejected),
   );
   section(
     lines,
@@ -50,7 +48,7 @@ export function renderStatus(status: StatusReport, nowMs: number): string[] {
     ['IDENTITY', 'ENDS', 'NEXT RENEWAL', 'LAST ERROR'],
     status.identities.map(({ identity, notAfter, nextRenewal, lastError }) => [
       identity,
-      relative(notAfter, nowMs),
+      notAfter === null ? 'NONE YET' : relative(notAfter, nowMs),
       nextRenewal === null ? 'not by us' : relative(nextRenewal, nowMs),
       lastError ?? '-',
     ]),
@@ -73,7 +71,13 @@ export function renderStatus(status: StatusReport, nowMs: number): string[] {
     lines,
     'listeners',
     ['ID', 'KIND', 'ADDRESS', 'ERROR'],
-    status.listeners.map(({ id, kind, address, error }) => [id, kind, address, error ?? '-']),
+    status.listeners.map(({ id, kind, address, error }) => [
+      id,
+      kind,
+      address,
+      // Most begin with the address, which stands before it.
+      error === null ? '-' : error.replace(`${address} `, ''),
+    ]),
   );
   section(
     lines,
@@ -95,8 +99,21 @@ function section(
   if (rows.length > 0) lines.push('', title, ...table([head, ...rows], '  '));
 }
 
-export function renderExplanation(explanation: Explanation): string[] {
-  const { request, considered, destinations, outcome } = explanation;
+/** One row for each problem; the first carries the document. */
+function rejectedRows(rejected: readonly Rejection[]): string[][] {
+  return rejected.flatMap(({ key, revision, using, error }) =>
+    error
+      .split('\n')
+      .map((line, i) =>
+        i === 0
+          ? [key, String(revision), using === null ? 'nothing' : String(using), line]
+          : ['', '', '', line],
+      ),
+  );
+}
+
+export function renderExplanation(explanation: ExplainReport): string[] {
+  const { request, considered, destinations, notInForce = [], outcome } = explanation;
   const lines = [
     printable(`${request.method} ${request.host}${request.path} from ${request.source}`),
     '',
@@ -125,6 +142,12 @@ export function renderExplanation(explanation: Explanation): string[] {
     ]);
     lines.push(...table([['INSTANCE', 'NODE', 'ADDRESS', 'WEIGHT', 'USED', 'WHY'], ...rows], '  '));
   }
+  section(
+    lines,
+    'rejected documents, which are not in force as they stand',
+    ['KEY', 'REVISION', 'IN FORCE', 'ERROR'],
+    rejectedRows(notInForce),
+  );
   lines.push('', printable(`outcome: ${outcome}`));
   return lines;
 }

@@ -3,8 +3,8 @@ import { readFileSync } from 'node:fs';
 import { formatAddress, parseAddress } from '#kit/address.ts';
 import type { Clock } from '#kit/clock.ts';
 import { formatIdentity, type Identity, type IdentityKind, type Svid } from '../../ca/identity.ts';
-import { nodeKey } from '../../registry/documents/keys.ts';
-import type { NodeDocument } from '../../registry/documents/types.ts';
+import { classify, configKey, nodeKey } from '../../registry/documents/keys.ts';
+import type { NodeDocument, Rejection } from '../../registry/documents/types.ts';
 import type { Store } from '../../registry/store/store.ts';
 import type { RegistryView } from '../../registry/view.ts';
 import type {
@@ -16,6 +16,7 @@ import type {
   NodeReport,
   StatusReport,
 } from '../admin/source.ts';
+import type { ExplainRequest, Explanation } from '../ipc.ts';
 import type { EdgeListeners } from './edge-listeners.ts';
 import type { IdentitySource } from './identity-source.ts';
 import type { OwnListener } from './own-listeners.ts';
@@ -43,14 +44,18 @@ export function adminSource(parts: AdminSourceParts): AdminSource {
   return {
     ready: () => {
       const why = whyNotReady(parts);
-      return { ready: why.length === 0, why };
+      return { ready: why.length === 0, why, warnings: missingCertificates(parts) };
     },
     status: () => statusReport(parts),
     config: () => {
       const { revision, source, documents } = view.state;
       return { revision, source, documents: Object.fromEntries(documents) };
     },
-    explain: (request) => workers.explain(request),
+    explain: async (request) => {
+      const explanation = await workers.explain(request);
+      const notInForce = concerned(view.state.rejected, request, explanation);
+      return notInForce.length === 0 ? explanation : { ...explanation, notInForce };
+    },
     workerMetrics: () => workers.metrics(),
     endpointHealth: () => endpointHealth(parts),
     certificates: () => certificates(parts),
@@ -87,10 +92,50 @@ function whyNotReady(parts: AdminSourceParts): readonly string[] {
   ];
 }
 
+/** Of the services and the edge gateway here. */
+function missingCertificates({
+  supervisor,
+  identity,
+  trustDomain,
+  clock,
+}: AdminSourceParts): string[] {
+  const node = formatIdentity({ trustDomain, kind: 'node', name: supervisor.config.node });
+  const svids = identity.material?.svids;
+  const isValid = (name: string) => (svids?.get(name)?.notAfterMs ?? 0) > clock.wallMs();
+  return identity.state
+    .filter((state) => state.identity !== node && !isValid(state.identity))
+    .map((state) => missing(state.identity, state.lastError));
+}
+
+function missing(identity: string, lastError: string | undefined): string {
+  return `no valid certificate for ${identity}${lastError === undefined ? '' : `: ${lastError}`}`;
+}
+
+/**
+ * Rejected documents that a request may be waiting for. Every route, since one that cannot be read does not say
+ * which hosts it is for.
+ */
+function concerned(
+  rejected: readonly Rejection[],
+  { gateway }: ExplainRequest,
+  { destinations }: Explanation,
+): readonly Rejection[] {
+  const keys = new Set([
+    configKey('intentions', '*'),
+    ...destinations.flatMap(({ service }) => [
+      configKey('intentions', service),
+      configKey('services', service),
+    ]),
+    ...(gateway === undefined ? [] : [configKey('gateways', gateway)]),
+  ]);
+  const isRoute = (key: string) => classify(key)?.kind === 'routes';
+  return rejected.filter(({ key }) => isRoute(key) || keys.has(key));
+}
+
 function noCertificate(parts: AdminSourceParts, kind: IdentityKind, name: string): string {
   const wanted = formatIdentity({ trustDomain: parts.trustDomain, kind, name });
   const why = parts.identity.state.find(({ identity }) => identity === wanted)?.lastError;
-  return `no valid certificate for ${wanted}${why === undefined ? '' : `: ${why}`}`;
+  return missing(wanted, why);
 }
 
 function nodeSvid({ supervisor, trustDomain }: AdminSourceParts): Svid | undefined {
@@ -110,6 +155,7 @@ function statusReport(parts: AdminSourceParts): StatusReport {
     gateway: config.gateway ?? null,
     uptimeSeconds: supervisor.uptimeMs / 1_000,
     draining: supervisor.draining,
+    fileProblem: supervisor.fileProblem ?? null,
     registry: {
       name: parts.store.name,
       connected,
@@ -143,21 +189,15 @@ function statusReport(parts: AdminSourceParts): StatusReport {
   };
 }
 
-/** Of those that have a certificate; a missing one shows as its instance's state and in the log. */
+/** Of all that are wanted, also those without a certificate yet. */
 function identityReports({ identity: source }: AdminSourceParts): IdentityReport[] {
-  return source.state.flatMap(({ identity, notBeforeMs, notAfterMs, nextRenewalMs, lastError }) =>
-    notBeforeMs === undefined || notAfterMs === undefined
-      ? []
-      : [
-          {
-            identity,
-            notBefore: timeText(notBeforeMs),
-            notAfter: timeText(notAfterMs),
-            nextRenewal: nextRenewalMs === undefined ? null : timeText(nextRenewalMs),
-            lastError: lastError ?? null,
-          },
-        ],
-  );
+  return source.state.map(({ identity, notBeforeMs, notAfterMs, nextRenewalMs, lastError }) => ({
+    identity,
+    notBefore: notBeforeMs === undefined ? null : timeText(notBeforeMs),
+    notAfter: notAfterMs === undefined ? null : timeText(notAfterMs),
+    nextRenewal: nextRenewalMs === undefined ? null : timeText(nextRenewalMs),
+    lastError: lastError ?? null,
+  }));
 }
 
 function listenerReports({ listeners, edge, workers }: AdminSourceParts): ListenerReport[] {

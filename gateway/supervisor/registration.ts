@@ -13,7 +13,7 @@ export interface LocalInstance {
   readonly id: string;
   /** Where the service listens: `127.0.0.1:8080`. */
   readonly app: string;
-  readonly protocol: 'http' | 'tcp';
+  readonly protocol: InstanceDocument['protocol'];
   readonly weight: number;
   readonly meta: Readonly<Record<string, string>>;
 }

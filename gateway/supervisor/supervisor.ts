@@ -67,6 +67,7 @@ export class Supervisor {
   #lastChange = 0;
   #appliedAtMs: number;
   #refused = '';
+  #fileProblem: string | undefined;
   #cancelLook: Cancel = () => {};
   #unsubscribe: readonly Cancel[] = [];
 
@@ -162,6 +163,15 @@ export class Supervisor {
   setServices(services: GatewayConfig['services']): void {
     this.#config = { ...this.#config, services };
     this.#followServices();
+  }
+
+  /** Why the gateway's file, as it is on disk now, is not what runs; undefined when it is. */
+  get fileProblem(): string | undefined {
+    return this.#fileProblem;
+  }
+
+  setFileProblem(problem: string | undefined): void {
+    this.#fileProblem = problem;
   }
 
   /** Certificate files of edge listeners may have been replaced. */

@@ -45,6 +45,12 @@ export function readFrom(socket: net.Socket, reader: ByteReader): void {
   if (early !== null) reader.onBytes(early, 0, early.length);
 }
 
+/** Who is at the other end. IPv4 clients of a dual-stack socket show as ::ffff:1.2.3.4. */
+export function clientAddressOf({ remoteAddress }: net.Socket): string {
+  if (remoteAddress === undefined) return 'unknown';
+  return remoteAddress.startsWith('::ffff:') ? remoteAddress.slice(7) : remoteAddress;
+}
+
 interface Handle {
   useUserBuffer?(buffer: Buffer): void;
 }

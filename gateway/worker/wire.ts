@@ -16,8 +16,12 @@ export abstract class Wire {
 
   constructor(socket: Socket) {
     this.socket = socket;
-    socket.on('end', () => this.onEnd());
-    socket.on('drain', () => this.onDrain());
+    socket.on('end', () => {
+      if (!this.#isClosed) this.onEnd();
+    });
+    socket.on('drain', () => {
+      if (!this.#isClosed) this.onDrain();
+    });
     // Without a listener an error on any socket ends the process (CVE-2025-59465 was one).
     socket.on('error', (error) => this.#close(error));
     socket.on('close', () => this.#close(undefined));
@@ -82,6 +86,11 @@ export abstract class Wire {
   /** Both sides have said their last: what is written leaves as long as the peer goes on reading. */
   lingerUntilRead(): void {
     this.socket.setTimeout(LINGER_MS, () => this.destroy());
+  }
+
+  /** The socket is somebody else's from here on; nothing is called any more, `onClosed` neither. */
+  protected letGo(): void {
+    this.#isClosed = true;
   }
 
   #close(error: Error | undefined): void {

@@ -23,6 +23,7 @@ import { TcpListener } from './listeners/tcp.ts';
 import { Observer } from './request/observe.ts';
 import { Roster } from './roster.ts';
 import { Tables } from './tables.ts';
+import { H2InstancePool } from './upstream/h2-pool.ts';
 import { InstancePool } from './upstream/instance-pool.ts';
 import { MuxPools } from './upstream/mux-pools.ts';
 
@@ -100,7 +101,8 @@ export class Worker {
     const { log, rng, now } = this.#ports;
     const tables = new Tables({ trustDomain: settings.trustDomain, localNode: settings.node, rng });
     tables.onEndpointRemoved((endpoint) => {
-      if (endpoint.upstream instanceof InstancePool) endpoint.upstream.close();
+      const { upstream } = endpoint;
+      if (upstream instanceof InstancePool || upstream instanceof H2InstancePool) upstream.close();
     });
     const muxPools = new MuxPools(rng, {
       peerRefused: (peer, service, why) => log.warn({ peer, service, why }, 'no mesh connection'),

@@ -60,7 +60,7 @@ export const node = written({
 export const instance = written({
   address,
   app: address,
-  protocol: choice(['http', 'tcp']),
+  protocol: choice(['http', 'http2', 'grpc', 'tcp']),
   weight: z.exactOptional(weight),
   zone: name,
   meta: z.exactOptional(meta),

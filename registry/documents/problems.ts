@@ -99,6 +99,24 @@ function valueAt(document: unknown, path: Path): unknown {
   return value;
 }
 
+/**
+ * The JSON path in `document`, which may have a short form, of a place in the long form: `$.to` for
+ * the steps `to`, 0, `service` where somebody wrote `"to": "web"`.
+ */
+export function writtenPath(steps: Path, document: unknown): string {
+  const written: PropertyKey[] = [];
+  let value = document;
+  for (const step of steps) {
+    // One alone instead of a list of one.
+    if (typeof step === 'number' && !Array.isArray(value)) continue;
+    // A text that says all of it.
+    if (typeof value !== 'object' || value === null) break;
+    written.push(step);
+    value = (value as Record<PropertyKey, unknown>)[step];
+  }
+  return jsonPath(written);
+}
+
 /** `$.to[1].weight`, `$.subsets["v1.0"]`. */
 export function jsonPath(path: Path): string {
   let text = '$';

@@ -172,6 +172,9 @@ export interface NodeDocument {
   readonly gateway?: string;
 }
 
+/** How a service is spoken to by its own gateway; `http2` and `grpc` are HTTP/2 with prior knowledge. */
+export type InstanceProtocol = 'http' | 'http2' | 'grpc' | 'tcp';
+
 /** `nodes/<node>/instances/<service>/<id>`: same writer, same lease. */
 export interface InstanceDocument {
   readonly node: string;
@@ -181,7 +184,7 @@ export interface InstanceDocument {
   readonly address: string;
   /** Where the service itself listens, as its own gateway dials it. */
   readonly app: string;
-  readonly protocol: 'http' | 'tcp';
+  readonly protocol: InstanceProtocol;
   /** Relative to the other instances of the service; integer >= 0. Default 100. */
   readonly weight: number;
   readonly zone: string;

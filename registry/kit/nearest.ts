@@ -1,11 +1,11 @@
 /**
  * The known word closest to what was typed, or undefined when none is close enough to be a slip:
- * at most a third of its letters changed, dropped, added or swapped with their neighbour
+ * at most a third of its letters (and never all of them) changed, dropped, added or swapped with their neighbour
  * (optimal string alignment distance).
  */
 export function nearest(typed: string, known: Iterable<string>): string | undefined {
   let best: string | undefined;
-  let bestDistance = Math.max(1, Math.floor(Math.max(typed.length, 3) / 3)) + 1;
+  let bestDistance = Math.min(typed.length, Math.max(1, Math.floor(typed.length / 3)) + 1);
   for (const word of known) {
     if (Math.abs(word.length - typed.length) >= bestDistance) continue;
     const distance = editDistance(typed.toLowerCase(), word.toLowerCase());

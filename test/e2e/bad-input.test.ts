@@ -264,7 +264,7 @@ describe('a key', () => {
     });
   }
 
-  for (const { name, write } of kinds.slice(0, 2)) {
+  for (const { name, write } of kinds) {
     it(`${name} is found by --check, exit code 64`, async () => {
       const keyFile = join(folder, 'own.key');
       await write?.(keyFile);
@@ -274,7 +274,11 @@ describe('a key', () => {
         config['identity'] = { certFile: other, bundleFile: other, keyFile };
       });
       const checked = await gatemesh(['gateway', '--config', file, '--check']);
-      assertRefused(checked, 64, /identity\.keyFile: wanted a file this user can read; .*own\.key/);
+      assertRefused(
+        checked,
+        64,
+        /identity\.keyFile: (?:wanted a file this user can read; )?.*own\.key/,
+      );
     });
   }
 

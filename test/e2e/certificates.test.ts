@@ -90,6 +90,7 @@ async function look(certificates: Map<string, SeenCertificate[]>): Promise<void>
   for (const node of running.nodes) {
     for (const { identity, notAfter: end } of (await node.status()).identities) {
       const holder = `${node.name} ${identity}`;
+      assert.ok(end !== null, `${holder} has none`);
       const seenAt = Date.now();
       const notAfter = Date.parse(end);
       assert.ok(notAfter > seenAt, `${holder} is still in use after its end at ${end}`);

@@ -26,6 +26,14 @@ const FRESH = {
   })),
 };
 
+const NONE_YET = {
+  identity: 'spiffe://mesh.internal/svc/api',
+  notBefore: null,
+  notAfter: null,
+  nextRenewal: null,
+  lastError: 'refused',
+};
+
 async function started(t: TestContext, changes: Partial<AdminSource> = {}) {
   const dir = await mkdtemp(join(tmpdir(), 'gatemesh-cli-'));
   const socket = join(dir, 'admin.sock');
@@ -117,6 +125,32 @@ outcome: 95 % reach an endpoint, 5 % get 403 DENIED
     );
   });
 
+  it('takes an address without a scheme, as configurations have it', async (t) => {
+    const { url } = await started(t);
+    const { code } = await run(runExplain, ['http://orders.mesh/', '--admin', url.slice(7)]);
+    assert.equal(code, 0);
+    assert.equal((await run(runStatus, [], { GATEMESH_ADMIN: url.slice(7) })).code, 0);
+  });
+
+  it('lists rejected documents that may be what is missing, a line for each problem', async (t) => {
+    const error = '$.hots: unknown\n$.host: wanted one';
+    const rejection = { key: 'config/routes/y', revision: 9, path: '$.hots', error, using: null };
+    const explain = async () => ({ ...EXPLANATION, notInForce: [rejection] });
+    const { url } = await started(t, { explain });
+    const { output } = await run(runExplain, ['http://orders.mesh/', '--admin', url]);
+    assert.ok(
+      output.endsWith(`
+rejected documents, which are not in force as they stand
+  KEY              REVISION  IN FORCE  ERROR
+  config/routes/y  9         nothing   $.hots: unknown
+                                       $.host: wanted one
+
+outcome: 95 % reach an endpoint, 5 % get 403 DENIED
+`),
+      output,
+    );
+  });
+
   const usage: readonly [name: string, argv: string, message: RegExp][] = [
     [
       'no URL',
@@ -129,7 +163,7 @@ outcome: 95 % reach an endpoint, 5 % get 403 DENIED
     [
       'https',
       'a --admin https://a',
-      /--admin: wanted a URL such as http:\/\/127\.0\.0\.1:15000; got "https:\/\/a"\nusage: gatemesh explain …\n {2}--admin URL/,
+      /--admin: wanted a URL such as http:\/\/127\.0\.0\.1:15000; got "https:\/\/a"\nusage: gatemesh explain \[METHOD\] URL/,
     ],
   ];
   for (const [name, argv, message] of usage) {
@@ -150,6 +184,16 @@ describe('gatemesh status', () => {
     assert.match(output, /\nregistry  etcd at .*: connected, current 0\.4s ago\n/);
     assert.match(output, /\n {2}vm-b  10\.0\.0\.2:15443  dc1-b  0\.1\.0\n/);
     assert.doesNotMatch(output, /rejected|held/);
+    const troubled = { ...FRESH, fileProblem: 'a problem:\n  x', identities: [NONE_YET] };
+    const { output: trouble } = await run(runStatus, [
+      '--admin',
+      (await started(t, { status: () => troubled })).url,
+    ]);
+    assert.match(trouble, /\nfile +the file on disk is NOT IN FORCE: a problem: x\n/);
+    assert.match(
+      trouble,
+      /\n {2}spiffe:\/\/mesh\.internal\/svc\/api +NONE YET +not by us +refused\n/,
+    );
     const bySocket = await run(runStatus, ['--json'], { GATEMESH_ADMIN: socket });
     assert.deepEqual(JSON.parse(bySocket.output), FRESH);
   });

@@ -33,7 +33,13 @@ describe('/metrics', () => {
     const rejected = [
       { key: 'config/routes/shop', revision: 40, path: '$.to', error: 'x', using: null },
     ];
-    const status = { ...STATUS, registry: { ...STATUS.registry, rejected } };
+    const wanted = 'spiffe://mesh.internal/svc/orders';
+    const none = { identity: wanted, notBefore: null, notAfter: null, nextRenewal: null };
+    const status = {
+      ...STATUS,
+      registry: { ...STATUS.registry, rejected },
+      identities: [...STATUS.identities, { ...none, lastError: 'refused' }],
+    };
     const text = await (await scrape(t, { status: () => status }))();
     const path = 'source="web",destination="orders",route="orders",direction="egress"';
     assert.deepEqual(ours(text), [
@@ -43,6 +49,7 @@ describe('/metrics', () => {
       'gatemesh_config_stale_seconds 0.4',
       'gatemesh_config_rejected{key="config/routes/shop"} 1',
       'gatemesh_certificate_not_after_timestamp_seconds{kind="leaf",identity="spiffe://mesh.internal/svc/web"} 1795392000',
+      'gatemesh_certificate_missing{identity="spiffe://mesh.internal/svc/orders"} 1',
       'gatemesh_endpoint_up{service="web",instance="web-1"} 1',
       'gatemesh_requests_total{source="web",destination="orders",route="orders",code="200",reason="",direction="egress"} 7',
       `gatemesh_request_bytes_total{${path}} 10`,

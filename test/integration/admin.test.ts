@@ -66,12 +66,14 @@ describe('admin API', () => {
 
   it('is ready or says with 503 what is missing', async (t) => {
     let why: string[] = [];
-    const admin = await started(t, { ready: () => ({ ready: why.length === 0, why }) });
+    const admin = await started(t, {
+      ready: () => ({ ready: why.length === 0, why, warnings: ['w'] }),
+    });
     assert.equal((await ask(admin, '/readyz')).status, 200);
     why = ['no certificate yet'];
     const answer = await ask(admin, '/readyz');
     assert.equal(answer.status, 503);
-    assert.equal(answer.body, '{"ready":false,"why":["no certificate yet"]}');
+    assert.equal(answer.body, '{"ready":false,"why":["no certificate yet"],"warnings":["w"]}');
   });
 
   it('hands the request to explain and its answer back', async (t) => {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -108,12 +109,12 @@ describe('gatemesh apply', () => {
     await applyAll();
     await assert.rejects(run(runApply, '-f', route), {
       code: 'objects_invalid',
-      message: `a problem; nothing is written:\n  ${route}: config/routes/r: $.to[0].service: wanted the name of a service that exists; got "oders". Did you mean "orders"?`,
+      message: `a problem; nothing is written:\n  ${route}: config/routes/r: $.to: wanted the name of a service that exists; got "oders". Did you mean "orders"?`,
     });
     const service = await write('services/orders.json', '{"subsets":{"v2":{"version":"2"}}}');
     await assert.rejects(run(runApply, '-f', service), {
       message:
-        'a problem; nothing is written:\n  registry: config/routes/orders: $.to[0].subset: wanted the name of a subset of orders that exists; got "v1". Did you mean "v2"?',
+        'a problem; nothing is written:\n  registry, revision 2: config/routes/orders: $.to: wanted the name of a subset of orders that exists; got "v1". Did you mean "v2"?',
     });
   });
 
@@ -146,6 +147,87 @@ describe('gatemesh apply', () => {
     await assert.rejects(run(runApply, '-f', file), {
       code: 'objects_invalid',
       message: /thing\.json: \$: wanted a name that says which object this is\./,
+    });
+  });
+});
+
+describe('one object by its name', () => {
+  it('is taken back by apply as get printed it', async () => {
+    await applyAll();
+    const before = await store.get('config/routes/orders');
+    await run(runGet, 'routes', 'orders');
+    const file = await write('printed.txt', lines.join('\n'));
+    await store.delete('config/routes/orders');
+    assert.equal(await run(runApply, 'routes', 'orders', '-f', file), 0);
+    assert.equal((await store.get('config/routes/orders'))?.value, before?.value);
+    assert.equal(await run(runDiff, 'config/routes/orders', '-f', file), 0);
+    assert.deepEqual(lines, []);
+  });
+
+  it('comes from standard input, between two processes', async () => {
+    await applyAll();
+    const before = await store.get('config/routes/orders');
+    const file = join(folder, 'registry.db');
+    const main = join(import.meta.dirname, '../../gateway/main.ts');
+    const gatemesh = (argv: string[], input = '') =>
+      spawnSync(process.execPath, [main, ...argv, '--embedded', file], { input, encoding: 'utf8' });
+    const printed = gatemesh(['get', 'config/routes/orders']);
+    await store.delete('config/routes/orders');
+    const applied = gatemesh(['apply', 'config/routes/orders', '-f', '-'], printed.stdout);
+    assert.match(applied.stdout, /^config\/routes\/orders created\n/, applied.stderr);
+    assert.equal((await store.get('config/routes/orders'))?.value, before?.value);
+  });
+
+  it('is one word or two, for every command', async () => {
+    await applyAll();
+    for (const words of [['config/routes/orders'], ['routes/orders'], ['route', 'orders']]) {
+      assert.equal(await run(runGet, ...words), 0);
+      assert.match(lines[0]!, /"host": "orders\.mesh"/);
+    }
+    assert.equal(await run(runGet, 'config/routes'), 0);
+    assert.deepEqual(lines, ['config/routes/orders  revision 2']);
+    assert.equal(await run(runDelete, 'config/routes/orders'), 0);
+    assert.equal(await run(runDelete, 'config/mesh'), 0);
+  });
+
+  it('is checked under its own key', async () => {
+    await applyAll();
+    const file = await write('thing', '{"host":"a"}');
+    await assert.rejects(run(runApply, 'routes', 'a', '-f', file), {
+      message: /thing: config\/routes\/a: \$\.to: wanted a service/,
+    });
+    const folderOf = (args: string[]) => run(runApply, ...args, '-f', folder);
+    await assert.rejects(folderOf(['routes', 'a']), {
+      code: 'usage',
+      message: /^gatemesh apply: wanted one file with KIND NAME; got the directory /,
+    });
+    await assert.rejects(folderOf(['rotues', 'a']), { message: /unknown kind "rotues"/ });
+    await assert.rejects(folderOf(['routes']), { message: /wanted KIND NAME; got "routes"/ });
+  });
+});
+
+describe('YAML', () => {
+  it('is not left out without a word', async () => {
+    const yaml = await write('dir/routes/a.yaml', 'host: a');
+    const yml = await write('dir/routes/b.YML', 'host: b');
+    await write('dir/services/web.json', '{}');
+    const message = `documents are JSON; ${yaml} is not read\ndocuments are JSON; ${yml} is not read`;
+    for (const command of [runApply, runDiff]) {
+      const failure = { code: 'not_json', exitCode: 64, message };
+      await assert.rejects(run(command, '-f', join(folder, 'dir')), failure);
+    }
+    assert.deepEqual((await store.range('')).entries, []);
+    await assert.rejects(run(runApply, '-f', yaml), {
+      code: 'not_json',
+      message: `documents are JSON; ${yaml} is not read`,
+    });
+    assert.equal(await run(runLint, join(folder, 'dir')), 64);
+    assert.deepEqual(lines, [...message.split('\n'), '1 object, no problem']);
+    assert.equal(await run(runLint, join(folder, 'dir'), '--json'), 64);
+    assert.deepEqual(JSON.parse(lines.join('\n')), {
+      checked: 1,
+      problems: [],
+      unread: [yaml, yml],
     });
   });
 });
@@ -212,6 +294,12 @@ describe('gatemesh get', () => {
       message:
         'there is no config/routes/order in the registry. Did you mean "config/routes/orders"?',
     });
+    await store.put('config/routes/shop', '{}');
+    for (const command of [runGet, runDelete]) {
+      await assert.rejects(run(command, 'routes', 'q'), {
+        message: 'there is no config/routes/q in the registry',
+      });
+    }
   });
 });
 
@@ -221,7 +309,7 @@ describe('gatemesh delete', () => {
     await assert.rejects(run(runDelete, 'services', 'orders'), {
       code: 'still_used',
       message:
-        'config/services/orders is pointed at (--force deletes it all the same):\n  registry: config/routes/orders: $.to[0].service: wanted the name of a service that exists (there is none); got "orders"',
+        'config/services/orders is pointed at (--force deletes it all the same):\n  registry, revision 2: config/routes/orders: $.to: wanted the name of a service that exists (there is none); got "orders"',
     });
     assert.equal(await run(runDelete, 'services', 'orders', '--force'), 0);
     assert.deepEqual(lines, ['config/services/orders deleted\nrevision 3']);
@@ -284,9 +372,64 @@ describe('gatemesh lint', () => {
     const file = await write('dir/routes/b.json', '{"host":"a","to":"orders@v2"}');
     assert.equal(await run(runLint, join(folder, 'dir')), 1);
     assert.deepEqual(lines, [
-      `${file}: config/routes/b: $.to[0].subset: wanted the name of a subset of orders that exists; got "v2". Did you mean "v1"?`,
+      `${file}: config/routes/b: $.to: wanted the name of a subset of orders that exists; got "v2". Did you mean "v1"?`,
       '3 objects, 1 problem',
     ]);
+  });
+});
+
+describe('documents that are there but broken', () => {
+  const broken: readonly [key: string, text: string, dependent: string, document: string][] = [
+    [
+      'config/gateways/public',
+      '{"listeners":[{"prot":80}]}',
+      'config/routes/r',
+      '{"host":"a","gateways":["public"],"to":"web"}',
+    ],
+    ['config/services/orders', '{oops', 'config/routes/r', '{"host":"a","to":"orders@v1"}'],
+    [
+      'config/certificates/shop',
+      '{}',
+      'config/gateways/g',
+      '{"listeners":[{"port":443,"protocol":"https","certificates":["shop"]}]}',
+    ],
+  ];
+  for (const [key, text, dependent, document] of broken) {
+    it(`lint tells of ${key} once, and not again for what points at it`, async () => {
+      await store.put('config/services/web', '{}');
+      const { revision } = await store.put(key, text);
+      await store.put(dependent, document);
+      assert.equal(await run(runLint), 1);
+      assert.deepEqual(
+        lines.filter((line) => line.includes(dependent)),
+        [],
+      );
+      assert.ok(
+        lines.every(
+          (line) =>
+            !line.includes(': ') || line.startsWith(`registry, revision ${revision}: ${key}: `),
+        ),
+      );
+    });
+
+    it(`apply says that ${key} is what is wrong`, async () => {
+      await store.put('config/services/web', '{}');
+      await store.put(key, text);
+      const file = await write(`${dependent.replace('config/', '')}.json`, document);
+      await assert.rejects(run(runApply, '-f', file), {
+        code: 'objects_invalid',
+        message: new RegExp(`that is in force; got "[a-z]+", and ${key} is itself rejected$`),
+      });
+    });
+  }
+
+  it('are in files as in the registry', async () => {
+    await write('dir/gateways/public.json', '{"listeners":[{"prot":80}]}');
+    await write('dir/gateways/other.json', '{"listeners":[{"port":80}]}');
+    await write('dir/routes/r.json', '{"host":"a","gateways":["public"],"to":"web"}');
+    assert.equal(await run(runLint, join(folder, 'dir')), 1);
+    assert.match(lines[0]!, /config\/gateways\/public: \$\.listeners\[0\]\.port/);
+    assert.ok(lines.every((line) => !line.includes('config/routes/r')));
   });
 });
 
@@ -308,10 +451,48 @@ describe('every command', () => {
     });
   });
 
-  it('says when etcd cannot be reached', async () => {
-    await assert.rejects(run(runGet, '--etcd', 'http://127.0.0.1:1'), {
+  it('complains about its words before it looks for a registry', async () => {
+    await rm(join(folder, 'gateway.yaml'));
+    for (const command of [runGet, runDelete]) {
+      await assert.rejects(run(command, 'rout', 'a'), { message: /unknown kind "rout"\n/ });
+    }
+    const apply = run(runApply, 'rout', 'a', '-f', '-');
+    await assert.rejects(apply, { message: /unknown kind "rout"\n/ });
+  });
+
+  it('says when etcd cannot be reached, with a scheme or without, by flag or environment', async () => {
+    const failure = {
       code: 'store_unreachable',
       exitCode: 69,
+      message: /http:\/\/127\.0\.0\.1:1\b/,
+    };
+    await assert.rejects(run(runGet, '--etcd', 'http://127.0.0.1:1'), failure);
+    await assert.rejects(run(runGet, '--etcd', '127.0.0.1:1'), failure);
+    const io = { out: () => undefined, env: { GATEMESH_ETCD: '127.0.0.1:1' } };
+    await assert.rejects(runGet([], io), failure);
+  });
+
+  it('takes an embedded registry, if it is there', async () => {
+    await applyAll();
+    await rm(join(folder, 'gateway.yaml'));
+    assert.equal(await run(runGet, '--embedded', join(folder, 'registry.db')), 0);
+    assert.equal(lines.length, 3);
+    await assert.rejects(run(runGet, '--embedded', join(folder, 'other.db')), {
+      code: 'usage',
+      message: /^gatemesh get: --embedded: there is no file .*other\.db\nusage: /,
     });
   });
+
+  const wrong: readonly [argv: string, message: RegExp][] = [
+    ['--etcd a --embedded b', /wanted one registry; got --etcd and --embedded/],
+    ['--etcd ftp://a', /--etcd: wanted an address such as .*; got "ftp:\/\/a"/],
+    ['--etcd http://a --etcd-ca /ca.pem', /--etcd: wanted https, since there are TLS files/],
+    ['--etcd a --etcd-cert /c.pem', /wanted --etcd-cert and --etcd-key together/],
+    ['--etcd-ca /ca.pem', /--etcd-ca goes with --etcd URL; got none/],
+    ['--etcd a:1 --etcd-ca /nonexistent/ca.pem', /cannot read .* \/nonexistent\/ca\.pem/],
+  ];
+  for (const [argv, message] of wrong) {
+    it(`refuses ${argv}`, () =>
+      assert.rejects(run(runGet, ...argv.split(' ')), { exitCode: 64, message }));
+  }
 });

@@ -98,7 +98,7 @@ async function status(): Promise<StatusReport> {
 
 async function ready(): Promise<StatusReport> {
   return eventually(async () => {
-    assert.equal((await admin('/readyz')).body, '{"ready":true,"why":[]}');
+    assert.equal((await admin('/readyz')).body, '{"ready":true,"why":[],"warnings":[]}');
     return status();
   }, 10_000);
 }
@@ -187,8 +187,13 @@ describe('gatemesh gateway', () => {
       return list;
     }, 1_000);
     assert.equal((rejected[0] as { key: string }).key, 'config/routes/shop');
+    const asked = JSON.parse((await admin('/explain?url=http://shop.example.com/')).body);
+    assert.match(asked.outcome, /^404 NR/);
+    assert.deepEqual(asked.notInForce, rejected);
     await store.delete('config/routes/shop');
     await eventually(async () => assert.deepEqual(await reported(), []), 1_000);
+    const later = JSON.parse((await admin('/explain?url=http://shop.example.com/')).body);
+    assert.equal(later.notInForce, undefined);
   });
 
   it('takes its instances out while the operator says maintenance', async () => {
@@ -286,11 +291,13 @@ describe('gatemesh gateway', () => {
       assert.match(gateway.output(), /servise.*"msg":"reload: nothing changed"/),
     );
     assert.deepEqual(await names(), ['orders']);
+    assert.match((await status()).fileProblem ?? '', /orders\.yaml:1: .*servise/);
 
     await rm(file);
     await writeConfig({ egress: { listen: `127.0.0.1:${await freePort()}` } });
     gateway.child.kill('SIGHUP');
     await eventually(async () => assert.deepEqual(await names(), []));
+    assert.equal((await status()).fileProblem, null);
     assert.match(
       gateway.output(),
       /"settings":\["egress"\],"msg":"reload: these settings take effect after a restart"/,
@@ -401,6 +408,34 @@ describe('gatemesh gateway --check', () => {
       assert.doesNotMatch(gateway.errors(), /\n {4}at /);
     });
   }
+
+  it('names files that hold something else', async () => {
+    const wrong = join(folder, 'wrong');
+    await writeFile(wrong, 'let me in\n');
+    const files = { certFile: wrong, keyFile: wrong, bundleFile: wrong };
+    const checked = async (said: object) => {
+      const gateway = gatemesh(
+        'gateway',
+        '--check',
+        '--config',
+        await writeConfig({ identity: said }),
+      );
+      assert.equal(await gateway.exited, 64);
+      return gateway.errors();
+    };
+    assert.match(
+      await checked({ ca: 'https://127.0.0.1:15444', tokenFile: wrong }),
+      /a problem with .*\n {2}identity\.tokenFile: \S+wrong does not hold a token; write the line/,
+    );
+    const errors = await checked(files);
+    assert.match(errors, /identity\.certFile: \S+wrong does not hold a certificate in PEM/);
+    assert.match(errors, /identity\.keyFile: \S+wrong does not hold a private key .*in PEM/);
+    assert.match(
+      errors,
+      /identity\.bundleFile: \S+wrong does not hold the roots' certificates in PEM/,
+    );
+    assert.doesNotMatch(errors, /let me in/);
+  });
 
   it('names a file that is not there', async () => {
     const gateway = gatemesh('gateway', '--check', '--config', join(folder, 'none.yaml'));

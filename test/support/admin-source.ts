@@ -10,6 +10,7 @@ export const STATUS: StatusReport = {
   gateway: 'public',
   uptimeSeconds: 7_384,
   draining: false,
+  fileProblem: null,
   registry: {
     name: 'etcd at http://127.0.0.1:2379',
     connected: true,
@@ -125,7 +126,7 @@ export const WORKER_METRICS: WorkerMetrics = {
 /** An AdminSource of a healthy node; `changes` replaces single answers. */
 export function fakeSource(changes: Partial<AdminSource> = {}): AdminSource {
   return {
-    ready: () => ({ ready: true, why: [] }),
+    ready: () => ({ ready: true, why: [], warnings: [] }),
     status: () => STATUS,
     config: () => ({
       revision: 41,

@@ -53,6 +53,7 @@ export class ServiceTarget {
   /** All that are registered, whether they take traffic or not. */
   readonly members: readonly Endpoint[];
   readonly load: ServiceLoad;
+  readonly #statedTimeoutMs: number | undefined;
   readonly #subsets: ServiceDocument['subsets'];
   readonly #sets = new Map<string | undefined, EndpointSet>();
 
@@ -66,6 +67,7 @@ export class ServiceTarget {
     const own: ServiceSettings = document ?? {};
     const shared: ServiceSettings = mesh?.defaults ?? {};
     this.name = name;
+    this.#statedTimeoutMs = own.timeoutMs;
     this.timeoutMs = own.timeoutMs ?? shared.timeoutMs ?? DEFAULTS.timeoutMs;
     this.connectTimeoutMs =
       own.connectTimeoutMs ?? shared.connectTimeoutMs ?? DEFAULTS.connectTimeoutMs;
@@ -77,6 +79,14 @@ export class ServiceTarget {
     this.members = members;
     this.load = load;
     this.#subsets = document?.subsets ?? {};
+  }
+
+  /**
+   * How long the answer's head may take, in ms. A gRPC server may answer its client's stream at the very end, so
+   * only what the service's own document says cuts it; else Infinity.
+   */
+  timeoutFor(isGrpc: boolean): number {
+    return isGrpc ? (this.#statedTimeoutMs ?? Infinity) : this.timeoutMs;
   }
 
   /** Whom to pick from; empty when nobody takes traffic or the subset is not defined. Built on first use. */

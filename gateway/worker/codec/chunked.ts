@@ -1,6 +1,7 @@
 import { BadMessage } from './bad-message.ts';
 import { CR, hexValue, LF } from './chars.ts';
 import { readFields } from './fields.ts';
+import { readFieldList } from './field-list.ts';
 import { MAX_CHUNK_LINE_BYTES, MAX_TRAILER_BYTES } from './limits.ts';
 import { HeaderRules, RULE } from './header-rules.ts';
 
@@ -43,6 +44,17 @@ const trailerVisitor = {
     return true;
   },
 };
+
+/**
+ * The trailers of an HTTP/2 message (RFC 9113 §8.1), by the same rules as those behind chunks.
+ *
+ * @returns lines, each with its CRLF
+ * @throws BadMessage 400 or 431
+ */
+export function readTrailerList(list: readonly string[]): string {
+  const { lines } = readFieldList(list, []);
+  return readTrailers(lines, 0, lines.length);
+}
 
 /**
  * Reads a trailer section without the empty line that ends it.

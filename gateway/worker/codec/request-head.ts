@@ -2,6 +2,7 @@ import type { FieldVisitor } from './fields.ts';
 import type { HeaderRules } from './header-rules.ts';
 import { BadMessage } from './bad-message.ts';
 import { SP, TARGET, TOKEN } from './chars.ts';
+import { readFieldList } from './field-list.ts';
 import { contentLength, findField, readFields, valueText, withoutFields } from './fields.ts';
 import { MESH_RULES, RULE } from './header-rules.ts';
 import { MAX_TARGET_BYTES } from './limits.ts';
@@ -9,6 +10,10 @@ import { canonicalPath, SUSPICIOUS_PATH } from './path.ts';
 
 const HOST = /^(?:\[[0-9a-f:.]{2,45}\]|[a-z0-9](?:[-a-z0-9._]{0,253})?)(?::(\d{1,5}))?$/;
 const REQUEST_ID = /^[A-Za-z0-9._:@=+/-]{1,128}$/;
+const METHOD = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
+const PATH = /^[\x21-\x7e]+$/;
+/** RFC 9113 §8.3.1. */
+const PSEUDO = [':method', ':scheme', ':authority', ':path'] as const;
 const HOPS = /^\d{1,4}$/;
 /** What a TCP connection asks for between gateways, as a WebSocket does: bytes both ways, and nothing else. */
 export const TCP_UPGRADE = 'gatemesh-tcp';
@@ -87,6 +92,14 @@ export class RequestHead implements FieldVisitor {
     this.isTcp = true;
   }
 
+  /** Whoever calls with gRPC understands trailers, and says so; failures are told in its own way. */
+  get isGrpc(): boolean {
+    return (
+      this.acceptsTrailers &&
+      findField(this.lines, 'content-type')?.startsWith('application/grpc') === true
+    );
+  }
+
   /** For routing and intentions: the value of a field that is passed on. */
   header(name: string): string | undefined {
     if (name === 'host') return this.authority;
@@ -126,6 +139,34 @@ export class RequestHead implements FieldVisitor {
       throw new BadMessage(400, 'a TCP connection with the length of a body');
     }
     this.closes ||= this.isHttp10 && !this.#keepAlive;
+  }
+
+  /**
+   * Fills this head from an HTTP/2 header list (RFC 9113 §8.3): name, value, name, value …, by the same
+   * rules as from bytes.
+   *
+   * @throws BadMessage 400, 405, 414, 417, 431
+   */
+  parseList(list: readonly string[], rules: HeaderRules): void {
+    this.#reset();
+    this.isHttp10 = false;
+    const { pseudo, lines } = readFieldList(list, PSEUDO);
+    const method = pseudo.get(':method') ?? '';
+    if (!METHOD.test(method)) throw new BadMessage(400, ':method is not a method');
+    this.method = method;
+    if (method === 'CONNECT') throw new BadMessage(405, 'CONNECT is not served here');
+    if (!/^https?$/.test(pseudo.get(':scheme') ?? '')) {
+      throw new BadMessage(400, ':scheme is neither http nor https');
+    }
+    const path = pseudo.get(':path') ?? '';
+    if (path.length > MAX_TARGET_BYTES) throw new BadMessage(414, 'the target is too long');
+    if (!PATH.test(path) || (path[0] !== '/' && path !== '*')) {
+      throw new BadMessage(400, ':path does not start with "/" or has a character it may not have');
+    }
+    this.lines = readFields(lines, 0, lines.length, rules, this);
+    const authority = pseudo.get(':authority');
+    if (authority !== undefined) this.#setAuthority(authority, ':authority');
+    this.#target(path);
   }
 
   field(
@@ -262,12 +303,7 @@ export class RequestHead implements FieldVisitor {
     if (target.charCodeAt(0) !== 0x2f) {
       const absolute = /^https?:\/\/([^/?#]+)(.*)$/i.exec(target);
       if (absolute !== null) {
-        const authority = absolute[1]!;
-        if (this.#hasHost && this.authority.toLowerCase() !== authority.toLowerCase()) {
-          throw new BadMessage(400, 'Host and the absolute target disagree');
-        }
-        this.authority = authority;
-        this.#hasHost = true;
+        this.#setAuthority(absolute[1]!, 'the absolute target');
         pathAndQuery = absolute[2]!.startsWith('/') ? absolute[2]! : `/${absolute[2]!}`;
       } else if (target !== '*' || this.method !== 'OPTIONS') {
         throw new BadMessage(400, 'the target is not a path, an http URL, or "*" for OPTIONS');
@@ -280,6 +316,15 @@ export class RequestHead implements FieldVisitor {
     if (this.query.includes('#')) throw new BadMessage(400, 'the target has a fragment');
     this.path = SUSPICIOUS_PATH.test(path) ? canonicalPath(path) : path;
     this.target = this.path === path ? pathAndQuery : this.path + pathAndQuery.slice(path.length);
+  }
+
+  /** Wins over Host, and must agree with it: the service might go by the other. */
+  #setAuthority(authority: string, where: string): void {
+    if (this.#hasHost && this.authority.toLowerCase() !== authority.toLowerCase()) {
+      throw new BadMessage(400, `Host and ${where} disagree`);
+    }
+    this.authority = authority;
+    this.#hasHost = true;
   }
 
   #setHost(): void {

@@ -1,7 +1,9 @@
+import { STATUS_CODES } from 'node:http';
 import type { FieldVisitor } from './fields.ts';
 import type { HeaderRules } from './header-rules.ts';
 import { BadMessage } from './bad-message.ts';
 import { FIELD_VALUE, SP } from './chars.ts';
+import { readFieldList } from './field-list.ts';
 import { contentLength, readFields, valueText, withoutFields } from './fields.ts';
 import { RULE } from './header-rules.ts';
 
@@ -30,15 +32,7 @@ export class ResponseHead implements FieldVisitor {
    * @throws BadMessage with status 502
    */
   parse(bytes: Buffer, start: number, end: number, rules: HeaderRules): void {
-    this.contentLength = -1;
-    this.isChunked = false;
-    this.closes = false;
-    this.upgrade = '';
-    this.keepAliveSeconds = 0;
-    this.reason = '';
-    this.#keepAlive = false;
-    this.#listed = undefined;
-
+    this.#reset();
     const minor = bytes[start + 7]! - 48;
     const isHttp1 =
       bytes.latin1Slice(start, start + 7) === 'HTTP/1.' && (minor === 0 || minor === 1);
@@ -70,6 +64,22 @@ export class ResponseHead implements FieldVisitor {
       throw bad('Transfer-Encoding together with Content-Length or HTTP/1.0');
     }
     this.closes ||= this.isHttp10 && !this.#keepAlive;
+  }
+
+  /**
+   * Fills this head from an HTTP/2 header list (RFC 9113 §8.3.2), by the same rules as from bytes.
+   *
+   * @throws BadMessage
+   */
+  parseList(list: readonly string[], rules: HeaderRules): void {
+    this.#reset();
+    this.isHttp10 = false;
+    const { pseudo, lines } = readFieldList(list, [':status']);
+    const status = pseudo.get(':status') ?? '';
+    if (!/^[1-5]\d\d$/.test(status)) throw bad(':status is not three digits from 100 to 599');
+    this.status = Number(status);
+    this.statusText = `${status} ${STATUS_CODES[status] ?? ''}`;
+    this.lines = readFields(lines, 0, lines.length, rules, this);
   }
 
   field(rule: number, bytes: Buffer, start: number, end: number): boolean {
@@ -109,6 +119,17 @@ export class ResponseHead implements FieldVisitor {
       default:
         return true;
     }
+  }
+
+  #reset(): void {
+    this.contentLength = -1;
+    this.isChunked = false;
+    this.closes = false;
+    this.upgrade = '';
+    this.keepAliveSeconds = 0;
+    this.reason = '';
+    this.#keepAlive = false;
+    this.#listed = undefined;
   }
 }
 

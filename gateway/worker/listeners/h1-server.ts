@@ -10,6 +10,7 @@ import { MAX_HEAD_BYTES } from '../codec/limits.ts';
 import { Exchange } from '../request/exchange.ts';
 import { BODY_UNKNOWN } from '../request/ports.ts';
 import { refusal } from '../request/respond.ts';
+import { clientAddressOf } from '../sockets.ts';
 import { Wire } from '../wire.ts';
 
 /** Pipelined bytes held while an answer is under way; past it the client waits. */
@@ -24,6 +25,9 @@ const LINGER_MS = 5_000;
  */
 const HALF_OPEN_MS = 2_000;
 
+/** RFC 9113 §3.4: what a client with prior knowledge of HTTP/2 begins with; as HTTP/1.1, the head of no request. */
+const PREFACE_HEAD = Buffer.from('PRI * HTTP/2.0\r\n\r\n');
+
 type State = 'head' | 'length' | 'chunked' | 'wait' | 'tunnel' | 'closing';
 
 /**
@@ -37,6 +41,8 @@ export class H1Server extends Wire implements Downstream, ChunkSink {
   readonly #exchange: Exchange;
   readonly #decoder = new ChunkDecoder();
   readonly #onGone: (connection: H1Server) => void;
+  /** Until the first request: only a connection's first bytes may be HTTP/2. */
+  #onHttp2: ((first: Buffer) => void) | undefined;
   #state: State = 'head';
   /** Bytes that are not a whole head yet, or belong to the next request. */
   #held: Buffer | undefined;
@@ -54,18 +60,21 @@ export class H1Server extends Wire implements Downstream, ChunkSink {
   #written = 0;
   #since: number;
 
+  /** @param onHttp2 takes the socket over, with what was read, when the client begins with HTTP/2 */
   constructor(
     socket: Socket,
     plane: DataPlane,
     arrival: Arrival,
     rules: HeaderRules,
     onGone: (connection: H1Server) => void,
+    onHttp2?: (first: Buffer) => void,
   ) {
     super(socket);
-    this.clientAddress = plainAddress(socket.remoteAddress);
+    this.clientAddress = clientAddressOf(socket);
     this.#plane = plane;
     this.#rules = rules;
     this.#onGone = onGone;
+    this.#onHttp2 = onHttp2;
     this.#exchange = new Exchange(plane, this, arrival);
     this.#since = plane.now();
   }
@@ -293,6 +302,13 @@ export class H1Server extends Wire implements Downstream, ChunkSink {
       return -1;
     }
     if (close - from > MAX_HEAD_BYTES) throw new BadMessage(431, 'the request head is too large');
+    if (this.#onHttp2 !== undefined) {
+      if (all.compare(PREFACE_HEAD, 0, PREFACE_HEAD.length, from, close + 4) === 0) {
+        this.#handOver(Buffer.from(all.subarray(from, until)));
+        return -1;
+      }
+      this.#onHttp2 = undefined;
+    }
     const head = this.#exchange.requestHead;
     head.parse(all, from, close + 2, this.#rules);
     const body = close + 4;
@@ -301,6 +317,13 @@ export class H1Server extends Wire implements Downstream, ChunkSink {
     const next = this.#begin(all, body, until);
     if (next < until) this.onBytes(all, next, until);
     return -1;
+  }
+
+  #handOver(first: Buffer): void {
+    this.letGo();
+    this.#state = 'closing';
+    this.#onGone(this);
+    this.#onHttp2?.(first);
   }
 
   #begin(bytes: Buffer, body: number, end: number): number {
@@ -388,10 +411,4 @@ function refuseBareLineEnds(bytes: Buffer, start: number, end: number): void {
   for (let at = bytes.indexOf(10, start); at >= 0 && at < end; at = bytes.indexOf(10, at + 1)) {
     if (at === start || bytes[at - 1] !== 13) throw new BadMessage(400, 'a line ends in a bare LF');
   }
-}
-
-/** IPv4 clients of a dual-stack socket show as ::ffff:1.2.3.4. */
-export function plainAddress(address: string | undefined): string {
-  if (address === undefined) return 'unknown';
-  return address.startsWith('::ffff:') ? address.slice(7) : address;
 }

@@ -12,6 +12,7 @@ import { MuxServer } from '../mux/server.ts';
 import { arrivalOf } from '../request/identify.ts';
 import { readFrom } from '../sockets.ts';
 import { H1Server } from './h1-server.ts';
+import { H2Server } from './h2-server.ts';
 
 const MAX_AGE_MS = 3_600_000;
 /** A connection leaves this long before a certificate on it ends, so that its streams end in time. */
@@ -24,7 +25,7 @@ export type PeerRefused = (address: string, why: string) => void;
 
 interface Peer {
   readonly socket: tls.TLSSocket;
-  readonly client: MuxServer | H1Server | undefined;
+  readonly client: MuxServer | H1Server | H2Server | undefined;
   readonly identity: string;
   readonly service: string;
   readonly openedAtMs: number;
@@ -47,8 +48,8 @@ export interface MeshPeerState {
 
 /**
  * The mesh port: mTLS 1.3 with the certificate of the service asked for by SNI
- * (`<service>.svc.<trustDomain>`). ALPN `gatemesh/1` from other gateways, `http/1.1` from SPIFFE
- * clients without one. `<node>.node.<trustDomain>` leads other nodes to the admin API, read-only.
+ * (`<service>.svc.<trustDomain>`). ALPN `gatemesh/1` from other gateways, `h2` and `http/1.1`
+ * from SPIFFE clients without one. `<node>.node.<trustDomain>` leads other nodes to the admin API, read-only.
  */
 export class MeshListener implements Listener {
   readonly id: string;
@@ -76,7 +77,12 @@ export class MeshListener implements Listener {
         ...TLS_1_3,
         requestCert: true,
         rejectUnauthorized: true,
-        ALPNProtocols: [PROTOCOL, 'http/1.1'],
+        // The admin API behind a node's name speaks HTTP/1.1 only.
+        ALPNCallback: ({ servername, protocols }) => {
+          const isNode = this.#nameAsked(servername).startsWith('node/');
+          const spoken = isNode ? ['http/1.1'] : [PROTOCOL, 'h2', 'http/1.1'];
+          return spoken.find((protocol) => protocols.includes(protocol));
+        },
         handshakeTimeout: 10_000,
         SNICallback: (name, done) => {
           const own = this.#certificateFor(name);
@@ -136,7 +142,7 @@ export class MeshListener implements Listener {
       peer: peer.socket.remoteAddress ?? 'unknown',
       openedAtMs: peer.openedAtMs,
       notAfterMs: peer.notAfterMs,
-      streams: peer.client instanceof MuxServer ? peer.client.openStreams : 1,
+      streams: peer.client instanceof H1Server ? 1 : (peer.client?.openStreams ?? 1),
     }));
   }
 
@@ -220,7 +226,11 @@ export class MeshListener implements Listener {
     if (peer.client === undefined) this.#relayToAdmin(socket, caller);
   }
 
-  #serve(socket: tls.TLSSocket, caller: Identity, service: string): MuxServer | H1Server {
+  #serve(
+    socket: tls.TLSSocket,
+    caller: Identity,
+    service: string,
+  ): MuxServer | H1Server | H2Server {
     const arrival = arrivalOf('ingress', '', formatIdentity(caller), service, 'https');
     const forget = (): void => {
       socket.destroy();
@@ -228,6 +238,8 @@ export class MeshListener implements Listener {
     if (socket.alpnProtocol === PROTOCOL)
       return new MuxServer(socket, this.#plane, arrival, forget);
     const direct = { ...arrival, isFirstHop: true };
+    if (socket.alpnProtocol === 'h2')
+      return new H2Server(socket, this.#plane, direct, EDGE_RULES, forget);
     const client = new H1Server(socket, this.#plane, direct, EDGE_RULES, forget);
     readFrom(socket, client);
     return client;

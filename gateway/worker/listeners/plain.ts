@@ -9,6 +9,7 @@ import { arrivalOf, egressIdentity, type Arrival } from '../request/identify.ts'
 import { readFrom } from '../sockets.ts';
 import { SocketOwners } from './callers.ts';
 import { H1Server } from './h1-server.ts';
+import { H2Server } from './h2-server.ts';
 import { TcpServer } from './tcp-server.ts';
 
 /** A listener as the worker keeps it: accepting, and then letting go of its clients. */
@@ -28,7 +29,10 @@ interface Client {
 
 type PlainSpec = Extract<ListenerSpec, { readonly kind: 'edge' | 'egress' }>;
 
-/** Clients from outside (edge) or on this VM (egress): HTTP, or TCP where the listener leads to a service reached by that. */
+/**
+ * Clients from outside (edge) or on this VM (egress). HTTP/1.1; HTTP/2 by ALPN over TLS, and with prior
+ * knowledge without it; TCP where an egress listener leads to a service that is reached by that.
+ */
 export class PlainListener implements Listener {
   readonly id: string;
   readonly #plane: DataPlane;
@@ -109,11 +113,32 @@ export class PlainListener implements Listener {
       return;
     }
     const rules = this.#rulesFor(socket.remoteAddress ?? '');
-    const client = new H1Server(socket, this.#plane, arrival, rules, (gone) => {
-      this.#clients.delete(gone);
+    if (socket instanceof tls.TLSSocket) {
+      if (socket.alpnProtocol === 'h2') this.#serveHttp2(socket, arrival, rules);
+      else this.#serveHttp1(socket, arrival, rules, undefined);
+      return;
+    }
+    this.#serveHttp1(socket, arrival, rules, (first) => {
+      socket.unshift(first);
+      this.#serveHttp2(socket, arrival, rules);
     });
+  }
+
+  #serveHttp1(
+    socket: Socket,
+    arrival: Arrival,
+    rules: HeaderRules,
+    onHttp2: ((first: Buffer) => void) | undefined,
+  ): void {
+    const forget = (gone: H1Server): void => void this.#clients.delete(gone);
+    const client = new H1Server(socket, this.#plane, arrival, rules, forget, onHttp2);
     this.#clients.add(client);
     readFrom(socket, client);
+  }
+
+  #serveHttp2(socket: Socket, arrival: Arrival, rules: HeaderRules): void {
+    const forget = (gone: H2Server): void => void this.#clients.delete(gone);
+    this.#clients.add(new H2Server(socket, this.#plane, arrival, rules, forget));
   }
 
   #leadsToTcp(): boolean {
@@ -172,7 +197,7 @@ function edgeTls(
       cert: first?.certPem,
       key: first?.keyPem,
       minVersion,
-      ALPNProtocols: ['http/1.1'],
+      ALPNProtocols: ['h2', 'http/1.1'],
       allowHalfOpen: true,
       noDelay: true,
       handshakeTimeout: 10_000,

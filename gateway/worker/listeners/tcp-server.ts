@@ -5,9 +5,8 @@ import type { Downstream } from '../request/ports.ts';
 import { BadMessage } from '../codec/bad-message.ts';
 import { readServerName } from '../codec/client-hello.ts';
 import { Exchange } from '../request/exchange.ts';
-import { readFrom } from '../sockets.ts';
+import { clientAddressOf, readFrom } from '../sockets.ts';
 import { Wire } from '../wire.ts';
-import { plainAddress } from './h1-server.ts';
 
 const HELLO_TIMEOUT_MS = 10_000;
 
@@ -37,7 +36,7 @@ export class TcpServer extends Wire implements Downstream {
     onGone: () => void,
   ) {
     super(socket);
-    this.clientAddress = plainAddress(socket.remoteAddress);
+    this.clientAddress = clientAddressOf(socket);
     this.#onGone = onGone;
     this.#exchange = new Exchange(plane, this, arrival);
     this.#since = plane.now();

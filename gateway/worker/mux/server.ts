@@ -5,9 +5,8 @@ import type { Downstream, Failure } from '../request/ports.ts';
 import { BadMessage } from '../codec/bad-message.ts';
 import { MESH_RULES } from '../codec/header-rules.ts';
 import { Exchange } from '../request/exchange.ts';
-import { FAILURES } from '../request/failures.ts';
 import { BODY_NONE } from '../request/ports.ts';
-import { failureResponse } from '../request/respond.ts';
+import { badRequestResponse } from '../request/respond.ts';
 import { MuxConnection } from './connection.ts';
 import {
   MAX_DATA_BYTES,
@@ -256,16 +255,7 @@ export class MuxServerStream extends MuxStream implements Downstream {
   }
 
   #refuse(error: BadMessage): void {
-    const { head, body } = failureResponse(
-      {
-        ...FAILURES.closed,
-        error: 'bad_request',
-        reason: 'BAD',
-        status: error.status,
-        message: error.message,
-      },
-      '',
-    );
+    const { head, body } = badRequestResponse(error.status, error.message);
     this.respond(head, body.length, -1, body, 0, body.length, true);
   }
 }

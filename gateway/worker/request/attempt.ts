@@ -6,6 +6,8 @@ import type { DataPlane } from '../data-plane.ts';
 import type { Exchange } from './exchange.ts';
 import type { Upstream } from './ports.ts';
 import type { MuxPool } from '../upstream/mux-pools.ts';
+import type { LocalPool } from '../data-plane.ts';
+import { H2InstancePool } from '../upstream/h2-pool.ts';
 import { InstancePool } from '../upstream/instance-pool.ts';
 import { RawConnection } from '../upstream/raw-connection.ts';
 import { callerLine } from './headers.ts';
@@ -40,18 +42,13 @@ export function attempt(
   if (endpoint.instance.protocol === 'tcp') {
     return new RawConnection(appAddress(endpoint), sending.connectTimeoutMs, exchange);
   }
-  const pool = (endpoint.upstream ??= new InstancePool(
-    plane,
-    appAddress(endpoint),
-  )) as InstancePool;
-  const connection = pool.take(sending.connectTimeoutMs);
   const own = formatIdentity({
     trustDomain: plane.settings.trustDomain,
     kind: 'svc',
     name: endpoint.service,
   });
-  connection.start(exchange, sending.forwarded + callerLine(own, sourceIdentity), sending);
-  return connection;
+  const head = sending.forwarded + callerLine(own, sourceIdentity);
+  return localPool(plane, endpoint).open(exchange, head, sending);
 }
 
 /** By caller, kept at the endpoint: finding it anew is a string to build and hash per request. */
@@ -65,12 +62,25 @@ function muxPool(plane: DataPlane, endpoint: Endpoint, sourceIdentity: string): 
   return pool;
 }
 
+/** By the protocol of the instance, which can change while its addresses stay. */
+function localPool(plane: DataPlane, endpoint: Endpoint): LocalPool {
+  const { protocol } = endpoint.instance;
+  const Wanted = protocol === 'http2' || protocol === 'grpc' ? H2InstancePool : InstancePool;
+  const kept = endpoint.upstream;
+  if (kept instanceof Wanted) return kept;
+  if (kept instanceof InstancePool || kept instanceof H2InstancePool) kept.close();
+  const pool = new Wanted(plane, appAddress(endpoint));
+  endpoint.upstream = pool;
+  return pool;
+}
+
 function appAddress(endpoint: Endpoint): Address {
-  const address = parseAddress(endpoint.instance.app);
+  const { app } = endpoint.instance;
+  const address = parseAddress(app);
   if (address === undefined) {
     throw new MeshError(
       'bad_instance',
-      `${endpoint.key}: wanted ${ADDRESS_WANTED} as app, got "${endpoint.instance.app}"`,
+      `${endpoint.key}: wanted ${ADDRESS_WANTED} as app, got "${app}"`,
     );
   }
   return address;

@@ -13,8 +13,9 @@ import { attempt } from './attempt.ts';
 import { FAILURES } from './failures.ts';
 import { forwardedHead } from './headers.ts';
 import { nextTraceparent, randomHex } from './ids.ts';
+import { KeptBody } from './kept-body.ts';
 import { pickAny, pickLocal } from './pick.ts';
-import { KeptBody, mayRetry } from './retry.ts';
+import { mayRetry } from './retry.ts';
 import { BODY_NONE } from './ports.ts';
 import { failureResponse } from './respond.ts';
 
@@ -79,6 +80,7 @@ export class Exchange implements ResponseSink, Member {
     const now = this.#plane.now();
     this.#phase = 'waiting';
     this.#startedMs = now;
+    this.#movedMs = now;
     this.#tries = 0;
     this.#upstreamMs = 0;
     this.#requestBytes = end - start;
@@ -89,7 +91,7 @@ export class Exchange implements ResponseSink, Member {
     this.#endpoint = undefined;
     this.#target = undefined;
     this.#routeName = '';
-    this.#kept.forget();
+    this.#kept.drop();
     this.#isResponseEnded = false;
     this.#requestId = this.requestHead.requestId || randomHex(16);
     this.#traceparent = nextTraceparent(this.requestHead.traceparent);
@@ -102,10 +104,8 @@ export class Exchange implements ResponseSink, Member {
       this.#fail(FAILURES[refused]);
       return;
     }
-    if (this.#allowedRetries > 0 && (end > start || !isEnded)) {
-      this.#kept.start();
-      if (end > start) this.#kept.add(bytes!, start, end);
-    }
+    if (this.#allowedRetries > 0 && (end > start || !isEnded)) this.#kept.begin();
+    if (end > start) this.#kept.add(bytes!, start, end);
     this.#forwarded = forwardedHead(
       this.requestHead,
       this.arrival,
@@ -158,12 +158,13 @@ export class Exchange implements ResponseSink, Member {
 
   /**
    * Called by the sweep: ends a request whose answer has not begun in time, and a stream on which
-   * nothing has moved for the service's idle time. A stream that moves may take as long as it likes.
+   * nothing has moved for the service's idle time; gRPC without a stated timeout is such a stream from the start. A stream that moves may take as long as it likes.
    */
   expire(nowMs: number): void {
     const isWaiting = this.#phase === 'waiting';
+    const hasDeadline = isWaiting && this.#deadlineMs < Infinity;
     const idleMs = this.#target?.idleTimeoutMs ?? Infinity;
-    if (isWaiting ? nowMs < this.#deadlineMs : nowMs - this.#movedMs < idleMs) return;
+    if (nowMs < (hasDeadline ? this.#deadlineMs : this.#movedMs + idleMs)) return;
     this.#upstream?.cancel();
     this.#upstream = undefined;
     // A request whose own body has not arrived says nothing about the service.
@@ -184,8 +185,7 @@ export class Exchange implements ResponseSink, Member {
   }
 
   informed(): void {
-    const { statusText, lines } = this.responseHead;
-    this.#downstream.inform(`${statusText}\r\n${lines}`);
+    this.#downstream.inform(`${this.responseHead.statusText}\r\n${this.responseHead.lines}`);
   }
 
   responseStarted(
@@ -202,7 +202,7 @@ export class Exchange implements ResponseSink, Member {
     this.#reason = head.reason;
     this.#upstreamMs = this.#plane.now() - this.#attemptMs;
     this.#responseBytes = end - start;
-    this.#kept.forget();
+    this.#kept.drop();
     const bodiless = request.method === 'HEAD' || head.status === 204 || head.status === 304;
     let text = `${head.statusText}\r\n${head.lines}`;
     if (head.reason !== '') text += `x-gatemesh-reason: ${head.reason}\r\n`;
@@ -257,7 +257,7 @@ export class Exchange implements ResponseSink, Member {
       method: this.requestHead.method,
       tries: this.#tries,
       allowed: this.#allowedRetries,
-      isBodyKept: this.#kept.isKept || (this.#isRequestEnded && this.#requestBytes === 0),
+      isBodyKept: this.#kept.isWhole || (this.#isRequestEnded && this.#requestBytes === 0),
       leftMs: this.#deadlineMs - this.#plane.now(),
     });
     if (again) this.#retry();
@@ -272,7 +272,7 @@ export class Exchange implements ResponseSink, Member {
     this.#status = 101;
     this.#upstreamMs = now - this.#attemptMs;
     this.#isRequestEnded = false;
-    this.#kept.forget();
+    this.#kept.drop();
     this.#endpoint?.opened(now, this.#upstreamMs);
     this.#downstream.inform(
       `${statusText}\r\nconnection: upgrade\r\nupgrade: ${upgrade}\r\n${lines}`,
@@ -291,7 +291,7 @@ export class Exchange implements ResponseSink, Member {
       this.#target = this.#plane.tables.service(arrival.service);
       this.#subset = undefined;
       this.#allowedRetries = this.#target?.retryAttempts ?? 0;
-      this.#deadlineMs = now + (this.#target?.timeoutMs ?? 0);
+      this.#deadlineMs = now + (this.#target?.timeoutFor(head.isGrpc) ?? 0);
       // Between gateways only the caller's one retries: two that do multiply the load on a sick service.
       if (arrival.direction === 'ingress') this.#allowedRetries = 0;
       return this.#target === undefined ? 'noRoute' : undefined;
@@ -309,7 +309,7 @@ export class Exchange implements ResponseSink, Member {
     this.#target = tables.service(destination.service);
     if (this.#target === undefined) return 'noEndpoint';
     this.#allowedRetries = route?.retryAttempts ?? this.#target.retryAttempts;
-    this.#deadlineMs = now + (route?.timeoutMs ?? this.#target.timeoutMs);
+    this.#deadlineMs = now + (route?.timeoutMs ?? this.#target.timeoutFor(head.isGrpc));
     return undefined;
   }
 
@@ -376,10 +376,9 @@ export class Exchange implements ResponseSink, Member {
 
   #retry(): void {
     this.#plane.observer.retried(this.#target!.name);
-    const kept = this.#kept.whole();
+    const kept = this.#kept.bytes();
     const hasTrailers = this.#trailers !== '';
-    const isWhole = this.#isRequestEnded && !hasTrailers;
-    this.#pickAndAttempt(kept, 0, kept?.length ?? 0, isWhole);
+    this.#pickAndAttempt(kept, 0, kept?.length ?? 0, this.#isRequestEnded && !hasTrailers);
     if (this.#isRequestEnded && hasTrailers) this.#upstream?.sendEnd(this.#trailers);
     else if (!this.#isRequestEnded) this.#downstream.readBody(true);
   }
@@ -389,7 +388,8 @@ export class Exchange implements ResponseSink, Member {
     this.#phase = 'answering';
     this.#status = failure.status;
     this.#reason = failure.reason;
-    const { head, body } = failureResponse(failure, this.#requestId);
+    const { isGrpc } = this.requestHead;
+    const { head, body } = failureResponse(failure, this.#requestId, isGrpc);
     this.#responseBytes = body.length;
     const isHead = this.requestHead.method === 'HEAD';
     this.#downstream.respond(
@@ -426,7 +426,7 @@ export class Exchange implements ResponseSink, Member {
     const isUnopened = this.requestHead.isTcp && this.#status !== 101;
     this.#phase = 'idle';
     this.#upstream = undefined;
-    this.#kept.forget();
+    this.#kept.drop();
     this.#plane.exchanges.remove(this);
     this.#plane.observer.observe({
       arrival: this.arrival,

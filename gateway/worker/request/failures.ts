@@ -32,6 +32,7 @@ export const FAILURES = {
     true,
     'the other gateway did not take the request',
   ),
+  refused: failure('connect_failure', 'UF', 502, true, 'the service did not take the request'),
   closed: fault(
     'upstream_closed',
     'UC',
@@ -92,6 +93,15 @@ export const REASONS: ReadonlySet<string> = new Set([
   'BAD',
   ...Object.values(FAILURES).map(({ reason }) => reason),
 ]);
+
+const GRPC_UNAVAILABLE = 14;
+/** By reason: what a gRPC caller is told; any other is UNAVAILABLE, which its libraries may try again. */
+const GRPC_STATUS: Readonly<Record<string, number>> = { UT: 4, DENIED: 7, NR: 12 };
+
+/** The gRPC status code of a failure. */
+export function grpcStatus({ reason }: Failure): number {
+  return GRPC_STATUS[reason] ?? GRPC_UNAVAILABLE;
+}
 
 export type FailureName = keyof typeof FAILURES;
 

@@ -1,5 +1,7 @@
 import type { Address } from '#kit/address.ts';
-import type { DataPlane } from '../data-plane.ts';
+import type { DataPlane, LocalPool } from '../data-plane.ts';
+import type { Sending } from '../request/attempt.ts';
+import type { ResponseSink, Upstream } from '../request/ports.ts';
 import { InstanceConnection } from './instance-connection.ts';
 
 /** Idle connections kept per instance; more are closed when their answer is through. */
@@ -8,7 +10,7 @@ const MAX_IDLE = 512;
 const IDLE_MS = 55_000;
 
 /** The HTTP/1.1 connections to one local instance; the last one used is the first one used again. */
-export class InstancePool {
+export class InstancePool implements LocalPool {
   readonly #plane: DataPlane;
   readonly #address: Address;
   readonly #idle: InstanceConnection[] = [];
@@ -21,12 +23,9 @@ export class InstancePool {
     plane.instancePools.add(this);
   }
 
-  /** A connection for one exchange: an idle one, or a new one that is still connecting. */
-  take(connectTimeoutMs: number): InstanceConnection {
-    const idle = this.#idle.pop();
-    if (idle !== undefined) return idle;
-    const connection = new InstanceConnection(this.#plane, this.#address, connectTimeoutMs, this);
-    this.#open.add(connection);
+  open(sink: ResponseSink, head: string, sending: Sending): Upstream {
+    const connection = this.#idle.pop() ?? this.#dial(sending.connectTimeoutMs);
+    connection.start(sink, head, sending);
     return connection;
   }
 
@@ -57,5 +56,11 @@ export class InstancePool {
     this.#isClosed = true;
     this.#plane.instancePools.delete(this);
     for (const connection of [...this.#idle]) connection.destroy();
+  }
+
+  #dial(connectTimeoutMs: number): InstanceConnection {
+    const connection = new InstanceConnection(this.#plane, this.#address, connectTimeoutMs, this);
+    this.#open.add(connection);
+    return connection;
   }
 }

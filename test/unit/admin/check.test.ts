@@ -7,6 +7,13 @@ import { STATUS } from '../../support/admin-source.ts';
 const NOW = Date.parse('2026-11-22T06:00:00Z');
 const IDENTITY = STATUS.identities[0]!;
 const INSTANCE = STATUS.instances[0]!;
+const NONE = {
+  identity: 'spiffe://mesh.internal/svc/orders',
+  notBefore: null,
+  notAfter: null,
+  nextRenewal: '2026-11-22T06:01:00Z',
+  lastError: null,
+};
 const CERTIFICATE = 'certificate spiffe://mesh.internal/svc/web';
 
 function registry(changes: Partial<StatusReport['registry']>): Partial<StatusReport> {
@@ -106,6 +113,36 @@ describe('judge', () => {
       { identities: [{ ...IDENTITY, notAfter: '2026-11-22T05:58:00Z' }] },
       `FAIL ${CERTIFICATE}: expired 2m ago`,
     ],
+    [
+      'several problems of one document, on one line',
+      registry({
+        rejected: [
+          {
+            key: 'config/routes/shop',
+            revision: 40,
+            path: '$.a',
+            error: '$.a: bad\n$.b: worse',
+            using: 39,
+          },
+        ],
+      }),
+      'FAIL document config/routes/shop: revision 40 rejected; revision 39 stays in force: $.a: bad; $.b: worse',
+    ],
+    [
+      'a certificate that could not be had',
+      { identities: [IDENTITY, { ...NONE, lastError: 'svc/orders is refused' }] },
+      'FAIL certificate spiffe://mesh.internal/svc/orders: none yet: svc/orders is refused',
+    ],
+    [
+      'a certificate that is being asked for',
+      { identities: [IDENTITY, NONE] },
+      'WARN certificate spiffe://mesh.internal/svc/orders: none yet',
+    ],
+    [
+      'a file that was refused on reload',
+      { fileProblem: '2 problems in the configuration:\n  a.yaml:1: x\n  a.yaml:2: y' },
+      'FAIL gateway file: the file on disk is not in force: 2 problems in the configuration: a.yaml:1: x; a.yaml:2: y',
+    ],
     ['no certificate', { identities: [] }, 'FAIL certificates: none yet'],
     ['no workers', { workers: [] }, 'FAIL workers: none'],
     ['a worker down', { workers: [{ pid: 7, state: 'down' }] }, 'FAIL worker 7: down'],
@@ -115,6 +152,20 @@ describe('judge', () => {
         listeners: [{ id: 'edge:80', kind: 'edge', address: '0.0.0.0:80', error: 'EADDRINUSE' }],
       },
       'FAIL listener edge:80: 0.0.0.0:80: EADDRINUSE',
+    ],
+    [
+      'a listener whose error names its address',
+      {
+        listeners: [
+          {
+            id: 'edge:80',
+            kind: 'edge',
+            address: '0.0.0.0:80',
+            error: '0.0.0.0:80 (config/gateways/public) is in use',
+          },
+        ],
+      },
+      'FAIL listener edge:80: 0.0.0.0:80 (config/gateways/public) is in use',
     ],
     [
       'a failing instance',
@@ -147,4 +198,63 @@ describe('judge', () => {
       assert.ok(bad[0]?.todo, 'says what to do');
     });
   }
+
+  const todos: readonly [name: string, change: Partial<StatusReport>, todo: string][] = [
+    [
+      'a reference to nothing',
+      rejectedWith(
+        '$.to: wanted the name of a service that exists; got "oders". Did you mean "orders"?',
+      ),
+      'create config/services/oders, or correct $.to',
+    ],
+    [
+      'two references to nothing',
+      rejectedWith(
+        '$.gateways[0]: wanted the name of a gateway that exists (there is none); got "public"\n$.to[1]: wanted the name of a subset of web that exists; got "v1"',
+      ),
+      'create config/gateways/public, or correct $.gateways[0]; add the subset "v1" to config/services/web, or correct $.to[1]',
+    ],
+    [
+      'any other problem',
+      rejectedWith('$.to: wanted a service; got 1'),
+      'correct $.to and put it again',
+    ],
+    [
+      'an identity that the CA refuses',
+      {
+        identities: [
+          { ...IDENTITY, identity: 'spiffe://mesh.internal/node/vm-a' },
+          IDENTITY,
+          { ...NONE, lastError: 'spiffe://mesh.internal/svc/orders is refused: not of this node' },
+        ],
+      },
+      'on the CA host run "gatemesh ca token --node vm-a --services web,orders --gateway public --dir DIR", and put what it prints into identity.tokenFile of this node',
+    ],
+    [
+      'a CA that is away',
+      { identities: [IDENTITY, { ...NONE, lastError: 'connect ECONNREFUSED' }] },
+      'it is tried again; check that the CA runs and that this VM may reach it',
+    ],
+    [
+      'a certificate that others have to bring',
+      { identities: [IDENTITY, { ...NONE, nextRenewal: null, lastError: 'own.crt is for web' }] },
+      'nothing here asks for it: put one for it in the place of identity.certFile',
+    ],
+  ];
+  for (const [name, change, todo] of todos) {
+    it(`knows what to do about ${name}`, () => {
+      const bad = judge({ ...STATUS, ...change }, NOW).filter(({ level }) => level !== 'OK');
+      assert.deepEqual(
+        bad.map((finding) => finding.todo),
+        [todo],
+      );
+    });
+  }
 });
+
+function rejectedWith(error: string): Partial<StatusReport> {
+  const path = error.slice(0, error.indexOf(':'));
+  return registry({
+    rejected: [{ key: 'config/routes/r', revision: 4, path, error, using: null }],
+  });
+}

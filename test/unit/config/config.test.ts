@@ -205,8 +205,8 @@ identity: { certFile: /c, keyFile: /k, bundleFile: /b }`;
     ],
     [
       'what later versions can do',
-      `${EMBEDDED}services:\n  - service: a\n    address: 127.0.0.1:1\n    protocol: grpc\n    user: A\n    check: { unit: a.service }\n`,
-      'g.yaml:5: $.services[0].protocol: wanted "http" or "tcp"; got "grpc", which is not supported by this version',
+      `${EMBEDDED}services:\n  - service: a\n    address: 127.0.0.1:1\n    protocol: udp\n    user: A\n    check: { unit: a.service }\n`,
+      'g.yaml:5: $.services[0].protocol: wanted one of "http", "http2", "grpc", "tcp"; got "udp"',
       'g.yaml:6: $.services[0].user: wanted the name of a Unix user such as "orders"; got "A"',
       'g.yaml:7: $.services[0].check.unit: wanted one of http, tcp, interval, timeout, rise, fall; got "unit", which is not supported by this version',
     ],

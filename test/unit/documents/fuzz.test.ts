@@ -92,7 +92,7 @@ function mutate(node: unknown, at: number, value: unknown, key: string): unknown
 function check(key: string, source: string): void {
   const parsed = parseDocument(key, source);
   if (parsed.ok) {
-    assert.ok(Array.isArray(checkReferences(parsed.typed, knownOf([parsed.typed]))));
+    assert.ok(Array.isArray(checkReferences(parsed.typed, knownOf([parsed.typed]), source)));
     return;
   }
   assert.ok(parsed.problems.length >= 1 && parsed.problems.length <= 20);

@@ -2,7 +2,17 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { nearest } from '#kit/nearest.ts';
 
-const FIELDS = ['host', 'hosts', 'path', 'to', 'weight', 'timeout', 'priority', 'trustedProxies'];
+const FIELDS = [
+  'q',
+  'host',
+  'hosts',
+  'path',
+  'to',
+  'weight',
+  'timeout',
+  'priority',
+  'trustedProxies',
+];
 
 describe('nearest', () => {
   const cases: readonly (readonly [why: string, typed: string, word: string | undefined])[] = [
@@ -19,6 +29,7 @@ describe('nearest', () => {
     ['but not be another word', 'xy', undefined],
     ['nothing like it', 'cluster', undefined],
     ['nothing typed', '', undefined],
+    ['one letter, all of it wrong', 'x', undefined],
     ['more than a third wrong', 'waigxx', undefined],
   ];
   for (const [why, typed, word] of cases) {
