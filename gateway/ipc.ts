@@ -62,6 +62,15 @@ export type ListenerSpec =
     }
   | {
       readonly id: string;
+      readonly kind: 'edge-tcp';
+      readonly gateway: string;
+      /** As its document says: TCP routes go by it. */
+      readonly port: number;
+      /** Clients speak TLS, which ends at the service; they are routed by the server name they ask for. */
+      readonly isTls: boolean;
+    }
+  | {
+      readonly id: string;
       readonly kind: 'egress';
       /** Identity of the calls made here; the node's when absent. */
       readonly as: string | undefined;

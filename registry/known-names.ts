@@ -1,5 +1,5 @@
 import type { Known } from './documents/references.ts';
-import type { TypedDocument } from './documents/types.ts';
+import type { GatewayListener, TypedDocument } from './documents/types.ts';
 
 const NONE: ReadonlySet<string> = new Set();
 
@@ -9,6 +9,7 @@ export class KnownNames implements Known {
   readonly services: Set<string>;
   readonly gateways = new Set<string>();
   readonly certificates = new Set<string>();
+  readonly #listeners = new Map<string, readonly GatewayListener[]>();
   readonly #subsets = new Map<string, ReadonlySet<string>>();
 
   readonly isRejected: (key: string) => boolean;
@@ -26,6 +27,10 @@ export class KnownNames implements Known {
     return this.#subsets.get(service) ?? NONE;
   }
 
+  listeners(gateway: string): readonly GatewayListener[] | undefined {
+    return this.#listeners.get(gateway);
+  }
+
   /** True when a document that points at something may now be right where it was wrong before. */
   add({ kind, document }: TypedDocument): boolean {
     switch (kind) {
@@ -36,11 +41,14 @@ export class KnownNames implements Known {
       case 'instances':
         return grows(this.services, document.service);
       case 'gateways':
-        return grows(this.gateways, document.name);
+        this.gateways.add(document.name);
+        this.#listeners.set(document.name, document.listeners);
+        return true;
       case 'certificates':
         return grows(this.certificates, document.name);
       case 'mesh':
       case 'routes':
+      case 'tcp-routes':
       case 'intentions':
       case 'node-intents':
       case 'nodes':
@@ -50,7 +58,10 @@ export class KnownNames implements Known {
 
   remove({ kind, document }: TypedDocument): void {
     if (kind === 'services') this.#subsets.delete(document.name);
-    if (kind === 'gateways') this.gateways.delete(document.name);
+    if (kind === 'gateways') {
+      this.gateways.delete(document.name);
+      this.#listeners.delete(document.name);
+    }
     if (kind === 'certificates') this.certificates.delete(document.name);
   }
 }

@@ -149,7 +149,7 @@ export class Retention {
       if (kind === 'instances') {
         count.instances++;
         count.missingInstances += gone;
-      } else if (kind === 'routes') {
+      } else if (kind === 'routes' || kind === 'tcp-routes') {
         count.routes++;
         count.missingRoutes += gone;
       }

@@ -97,7 +97,9 @@ function trusting(
       return parts?.kind === kind ? [parts.name] : [];
     });
   const services = new Set(names('services'));
-  const wanted = documents.flatMap(({ kind, document }) => (kind === 'routes' ? document.to : []));
+  const wanted = documents.flatMap(({ kind, document }) =>
+    kind === 'routes' || kind === 'tcp-routes' ? document.to : [],
+  );
   return {
     services: known.services.union(services),
     subsets: (service) => {
@@ -106,6 +108,7 @@ function trusting(
       return new Set(those.flatMap(({ subset }) => (subset === undefined ? [] : [subset])));
     },
     gateways: known.gateways.union(new Set(names('gateways'))),
+    listeners: (gateway) => known.listeners(gateway),
     certificates: known.certificates.union(new Set(names('certificates'))),
     isRejected: () => false,
   };
@@ -123,7 +126,7 @@ function knownOffline(documents: readonly TypedDocument[]): Known {
     if (kind === 'services') described.add(document.name);
   }
   for (const { kind, document } of documents) {
-    if (kind === 'routes') {
+    if (kind === 'routes' || kind === 'tcp-routes') {
       for (const { service, subset } of document.to) {
         services.add(service);
         if (subset === undefined) continue;
@@ -141,6 +144,7 @@ function knownOffline(documents: readonly TypedDocument[]): Known {
     subsets: (service) =>
       described.has(service) ? known.subsets(service) : (subsets.get(service) ?? new Set()),
     gateways,
+    listeners: (gateway) => known.listeners(gateway),
     certificates,
     isRejected: () => false,
   };

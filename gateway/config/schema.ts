@@ -14,7 +14,6 @@ import {
   listOf,
   meta,
   name,
-  onlySoFar,
   text,
   weight,
 } from '../../registry/documents/fields.ts';
@@ -189,7 +188,7 @@ export const localService = fields(
   {
     service: name,
     address: dialled,
-    protocol: z.exactOptional(onlySoFar(['http', 'http2', 'grpc'], ['tcp'])),
+    protocol: z.exactOptional(choice(['http', 'http2', 'grpc', 'tcp'])),
     weight: z.exactOptional(weight),
     meta: z.exactOptional(meta),
     check: z.exactOptional(check),

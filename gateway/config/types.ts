@@ -86,7 +86,7 @@ export interface LocalService {
   readonly service: string;
   /** Where the service itself listens. */
   readonly address: Address;
-  readonly protocol: 'http' | 'http2' | 'grpc';
+  readonly protocol: 'http' | 'http2' | 'grpc' | 'tcp';
   /** Integer >= 0; default 100. */
   readonly weight: number;
   readonly meta: Readonly<Record<string, string>>;

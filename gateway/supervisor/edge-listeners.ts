@@ -103,17 +103,7 @@ export class EdgeListeners {
   ): Promise<string | undefined> {
     const { host, bind, log } = this.#options;
     try {
-      const spec: ListenerSpec = {
-        id,
-        kind: 'edge',
-        gateway: gateway.name,
-        protocol: listener.protocol,
-        tlsMin: listener.tlsMin,
-        certificates: await Promise.all(
-          listener.certificates.map((name) => readCertificate(name, certificate(name))),
-        ),
-        trustedProxies: gateway.trustedProxies,
-      };
+      const spec = await specOf(id, listener, gateway, certificate);
       const open = this.#open.get(id);
       if (isDeepStrictEqual(open?.spec, spec)) return undefined;
       const socket =
@@ -129,6 +119,28 @@ export class EdgeListeners {
       return message;
     }
   }
+}
+
+async function specOf(
+  id: string,
+  { protocol, port, tlsMin, certificates }: GatewayListener,
+  { name: gateway, trustedProxies }: GatewayDocument,
+  certificate: (name: string) => CertificateDocument | undefined,
+): Promise<ListenerSpec> {
+  if (protocol === 'tcp' || protocol === 'tls-passthrough') {
+    return { id, kind: 'edge-tcp', gateway, port, isTls: protocol === 'tls-passthrough' };
+  }
+  return {
+    id,
+    kind: 'edge',
+    gateway,
+    protocol,
+    tlsMin,
+    certificates: await Promise.all(
+      certificates.map((name) => readCertificate(name, certificate(name))),
+    ),
+    trustedProxies,
+  };
 }
 
 function addressOf({ address, port }: GatewayListener): Address {

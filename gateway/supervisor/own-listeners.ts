@@ -3,9 +3,11 @@ import type { GatewayConfig } from '../config.ts';
 import type { ListenerSpec } from '../ipc.ts';
 import { bindListener, type ListenSocket } from './listen-sockets.ts';
 
+type OwnSpec = Extract<ListenerSpec, { readonly kind: 'egress' | 'mesh' }>;
+
 /** A listener that the gateway's own file names. */
 export interface OwnListener {
-  readonly spec: ListenerSpec;
+  readonly spec: OwnSpec;
   readonly socket: ListenSocket;
   /** Where it was written: `mesh.listen in /etc/gatemesh/gateway.yaml`. */
   readonly setting: string;
@@ -36,7 +38,7 @@ export async function bindOwnListeners(
 function ownListeners({
   mesh,
   egress,
-}: GatewayConfig): readonly { spec: ListenerSpec; address: Address; path: string }[] {
+}: GatewayConfig): readonly { spec: OwnSpec; address: Address; path: string }[] {
   return [
     { spec: { id: 'mesh', kind: 'mesh' }, address: mesh.listen, path: 'mesh.listen' },
     {

@@ -13,9 +13,13 @@ export interface ByteReader {
  */
 const READ_BUFFER = Buffer.allocUnsafeSlow(65_536);
 
-/** Starts a TCP connection; its bytes go where `readFrom` says. */
-export function dial({ host, port }: Address): net.Socket {
-  return net.connect({ host, port, noDelay: true, keepAlive: true });
+/**
+ * Starts a TCP connection; its bytes go where `readFrom` says.
+ *
+ * @param allowHalfOpen when the peer has sent its last byte, ours may still follow
+ */
+export function dial({ host, port }: Address, allowHalfOpen = false): net.Socket {
+  return net.connect({ host, port, allowHalfOpen, noDelay: true, keepAlive: true });
 }
 
 /**

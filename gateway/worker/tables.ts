@@ -3,6 +3,7 @@ import type {
   IntentionDocument,
   MeshDocument,
   RouteDocument,
+  TcpRouteDocument,
   TypedDocument,
 } from '../../registry/documents/types.ts';
 import type { RegistryChange } from '../../registry/view-types.ts';
@@ -16,6 +17,7 @@ import { explain } from './routing/explain.ts';
 import { serviceNamed } from './routing/host-index.ts';
 import { Authoriser, type AuthorisationDecision } from './routing/intentions.ts';
 import type { RequestView } from './routing/request-view.ts';
+import { TcpRouteTable } from './routing/tcp-routes.ts';
 import { buildRouteTable, EGRESS, type Considered, type RouteTable } from './routing/table.ts';
 
 export interface TablesOptions {
@@ -40,10 +42,13 @@ export class Tables {
   #mesh: MeshDocument | undefined;
   readonly #documents = new Map<string, TypedDocument>();
   readonly #routeDocuments = new Map<string, RouteDocument>();
+  readonly #tcpRouteDocuments = new Map<string, TcpRouteDocument>();
   readonly #intentions = new Map<string, IntentionDocument>();
   readonly #fleet: Fleet;
   #routes: RouteTable = buildRouteTable([]);
   #areRoutesStale = false;
+  /** Made anew after a change, when it is next asked for. */
+  #tcpRoutes: TcpRouteTable | undefined;
   /** By destination service that exists. */
   readonly #authorisers = new Map<string, Authoriser>();
   /** By host as it is asked for, of services that exist. */
@@ -118,6 +123,11 @@ export class Tables {
         else this.#routeDocuments.delete(key);
         this.#areRoutesStale = true;
         break;
+      case 'tcp-routes':
+        if (isPresent) this.#tcpRouteDocuments.set(key, typed.document);
+        else this.#tcpRouteDocuments.delete(key);
+        this.#tcpRoutes = undefined;
+        break;
       case 'intentions':
         if (isPresent) this.#intentions.set(typed.document.name, typed.document);
         else this.#intentions.delete(typed.document.name);
@@ -151,6 +161,17 @@ export class Tables {
     const resolution = implicitResolution(service);
     this.#implicit.set(host, resolution);
     return resolution;
+  }
+
+  /**
+   * Where a TCP connection goes that came in at an edge gateway.
+   *
+   * @param sni lower case; '' when there is none
+   * @returns undefined: no route answers for this port and name
+   */
+  resolveTcp(gateway: string, port: number, sni: string): Resolution | undefined {
+    this.#tcpRoutes ??= new TcpRouteTable(this.#tcpRouteDocuments.values());
+    return this.#tcpRoutes.match(gateway, port, sni);
   }
 
   /** What `resolve` went through, for people. */

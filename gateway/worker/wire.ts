@@ -2,6 +2,8 @@ import type { Socket } from 'node:net';
 
 /** Above this much unsent data a source is paused until the socket drains. */
 const HIGH_WATER_BYTES = 262_144;
+/** A peer that reads nothing for this long will not get the rest. */
+const LINGER_MS = 60_000;
 
 /**
  * A socket reduced to what the data path needs: bytes in, text and bytes out, pause, and one ending.
@@ -74,6 +76,16 @@ export abstract class Wire {
 
   destroy(): void {
     this.socket.destroy();
+  }
+
+  /** Ends it so that the peer cannot take it for a proper end. */
+  reset(): void {
+    this.socket.resetAndDestroy();
+  }
+
+  /** Both sides have said their last: what is written leaves as long as the peer goes on reading. */
+  lingerUntilRead(): void {
+    this.socket.setTimeout(LINGER_MS, () => this.destroy());
   }
 
   /** The socket is somebody else's from here on; nothing is called any more, `onClosed` neither. */

@@ -19,6 +19,7 @@ import { MeshListener } from './listeners/mesh.ts';
 import { PlainListener } from './listeners/plain.ts';
 import { formatIdentity } from '../../ca/identity.ts';
 import { egressIdentity } from './request/identify.ts';
+import { TcpListener } from './listeners/tcp.ts';
 import { Observer } from './request/observe.ts';
 import { Roster } from './roster.ts';
 import { Tables } from './tables.ts';
@@ -142,7 +143,9 @@ export class Worker {
       this.#ports.send({ type: 'listen-failed', id: spec.id, error: error.message });
     };
     try {
-      if (spec.kind !== 'mesh') {
+      if (spec.kind === 'edge-tcp') {
+        this.#listeners.set(spec.id, new TcpListener(plane, spec, handle, listening, failed));
+      } else if (spec.kind !== 'mesh') {
         this.#listeners.set(spec.id, new PlainListener(plane, spec, handle, listening, failed));
       } else if (this.#identities === undefined) this.#waiting.set(spec.id, handle);
       else {

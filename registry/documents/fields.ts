@@ -197,6 +197,11 @@ export const hostPattern = z
   .regex(HOST_PATTERN, { error: HOST_WANTED })
   .transform((host) => host.toLowerCase());
 
+const SNI_WANTED = 'a server name: "shop.example.com" or "*.example.com"';
+
+/** Of TLS: as a host pattern, but never any name. */
+export const serverName = hostPattern.refine((host) => host !== '*', { error: SNI_WANTED });
+
 const PATH_WANTED = 'a path: "/x/" for a prefix, "=/x" for exactly that, "~^/x" for a regex';
 
 /** `/x/`, `=/x`, `~^/x`. */

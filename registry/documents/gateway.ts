@@ -6,10 +6,10 @@ import {
   cidr,
   COMMON,
   fields,
-  hostPattern,
   listOf,
   name,
   port,
+  serverName,
 } from './fields.ts';
 import type { CertificateDocument, GatewayDocument, GatewayListener } from './types.ts';
 
@@ -21,7 +21,7 @@ const listener = fields(
     address: z.exactOptional(
       z.string({ error: BIND_WANTED }).refine((value) => isIP(value) !== 0, { error: BIND_WANTED }),
     ),
-    protocol: z.exactOptional(choice(['http', 'https'])),
+    protocol: z.exactOptional(choice(['http', 'https', 'tcp', 'tls-passthrough'])),
     certificates: z.exactOptional(listOf(name, 'a list of certificates')),
     tls: z.exactOptional(fields({ min: z.exactOptional(choice(['1.2', '1.3'])) }, ['acme'])),
   },
@@ -39,7 +39,9 @@ const listener = fields(
     const message =
       protocol === 'https'
         ? 'at least one certificate of config/certificates for https'
-        : 'none without "protocol": "https"';
+        : protocol === 'tls-passthrough'
+          ? 'none: TLS ends at the service, which has the certificate'
+          : 'none without "protocol": "https"';
     context.addIssue({ code: 'custom', path: ['certificates'], message });
   });
 
@@ -67,9 +69,6 @@ export const gateway = fields(
   listeners: input.listeners,
   trustedProxies: input.trustedProxies ?? [],
 }));
-
-const SNI_WANTED = 'a server name: "shop.example.com" or "*.example.com"';
-const serverName = hostPattern.refine((host) => host !== '*', { error: SNI_WANTED });
 
 /** `config/certificates/<name>` */
 export const certificate = fields(

@@ -13,6 +13,7 @@ export const STATUS_PREFIX = 'status/';
 const CONFIG_FOLDERS = {
   services: 'services',
   routes: 'routes',
+  'tcp-routes': 'tcp-routes',
   intentions: 'intentions',
   gateways: 'gateways',
   certificates: 'certificates',
@@ -23,7 +24,7 @@ export type NamedConfigKind = keyof typeof CONFIG_FOLDERS;
 export type ConfigKind = 'mesh' | NamedConfigKind;
 
 /** Folders of the target key space that no part of this version reads. */
-const LATER_FOLDERS: readonly string[] = ['policies', 'tcp-routes'];
+const LATER_FOLDERS: readonly string[] = ['policies'];
 
 const NAMED_KINDS = Object.keys(CONFIG_FOLDERS) as NamedConfigKind[];
 export const CONFIG_KINDS: readonly ConfigKind[] = ['mesh', ...NAMED_KINDS];

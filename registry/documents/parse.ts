@@ -8,6 +8,7 @@ import { instance, node, nodeIntent, status } from './node.ts';
 import { problemsOf } from './problems.ts';
 import { route } from './route.ts';
 import { mesh, service } from './service.ts';
+import { tcpRoute } from './tcp-route.ts';
 import type { DocumentKind, DocumentKinds, StatusDocument, TypedDocument } from './types.ts';
 
 /** More helps nobody, and a hostile document must not fill every gateway's status. */
@@ -28,6 +29,7 @@ export const SCHEMAS = {
   mesh,
   services: service,
   routes: route,
+  'tcp-routes': tcpRoute,
   intentions: intention,
   gateways: gateway,
   certificates: certificate,

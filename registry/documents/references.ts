@@ -3,7 +3,7 @@ import type { Problem } from '#kit/problem.ts';
 import { parseJson } from './json.ts';
 import { configKey, type NamedConfigKind } from './keys.ts';
 import { writtenPath } from './problems.ts';
-import type { TypedDocument } from './types.ts';
+import type { GatewayListener, RouteDocument, TcpRouteDocument, TypedDocument } from './types.ts';
 
 /** The names a document may point at. */
 export interface Known {
@@ -12,6 +12,8 @@ export interface Known {
   /** Names of a service's subsets; empty for a service without a document. */
   subsets(service: string): ReadonlySet<string>;
   readonly gateways: ReadonlySet<string>;
+  /** Undefined where the gateway's document is not at hand. */
+  listeners(gateway: string): readonly GatewayListener[] | undefined;
   readonly certificates: ReadonlySet<string>;
   /** Whether a document lies under the key and is refused as it stands. */
   isRejected(key: string): boolean;
@@ -30,7 +32,7 @@ export function knownOf(
 ): Known {
   const services = new Set<string>();
   const subsets = new Map<string, ReadonlySet<string>>();
-  const gateways = new Set<string>();
+  const listeners = new Map<string, readonly GatewayListener[]>();
   const certificates = new Set<string>();
   for (const { kind, document } of documents) {
     if (kind === 'services') {
@@ -39,7 +41,7 @@ export function knownOf(
     } else if (kind === 'instances') {
       services.add(document.service);
     } else if (kind === 'gateways') {
-      gateways.add(document.name);
+      listeners.set(document.name, document.listeners);
     } else if (kind === 'certificates') {
       certificates.add(document.name);
     }
@@ -47,7 +49,8 @@ export function knownOf(
   return {
     services,
     subsets: (service) => subsets.get(service) ?? NONE,
-    gateways,
+    gateways: new Set(listeners.keys()),
+    listeners: (gateway) => listeners.get(gateway),
     certificates,
     isRejected: (key) => rejected.has(key),
   };
@@ -74,30 +77,18 @@ interface Reference {
  */
 export function checkReferences(typed: TypedDocument, known: Known, text: string): Problem[] {
   const missing = referencesOf(typed, known).filter((one) => !one.known.has(one.name));
-  if (missing.length === 0) return [];
+  const ports = typed.kind === 'tcp-routes' ? portProblems(typed.document, known) : [];
+  if (missing.length === 0) return ports;
   const json = parseJson(text);
   const written = json.ok ? json.value : undefined;
-  return missing.map((one) => problemOf(one, known, writtenPath(one.at, written)));
+  return [...missing.map((one) => problemOf(one, known, writtenPath(one.at, written))), ...ports];
 }
 
 function referencesOf(typed: TypedDocument, known: Known): Reference[] {
   switch (typed.kind) {
-    case 'routes': {
-      const { gateways, to } = typed.document;
-      return [
-        ...gateways.map((name, i) => reference('gateways', name, known.gateways, ['gateways', i])),
-        ...to.map(({ service, subset }, i) => {
-          if (subset === undefined || !known.services.has(service)) {
-            return reference('services', service, known.services, ['to', i, 'service']);
-          }
-          return {
-            ...reference('services', service, known.subsets(service), ['to', i, 'subset']),
-            what: `subset of ${service}`,
-            name: subset,
-          };
-        }),
-      ];
-    }
+    case 'routes':
+    case 'tcp-routes':
+      return routeReferences(typed.document, known);
     case 'gateways':
       return typed.document.listeners.flatMap(({ certificates }, i) =>
         certificates.map((name, j) =>
@@ -113,6 +104,41 @@ function referencesOf(typed: TypedDocument, known: Known): Reference[] {
     case 'instances':
       return [];
   }
+}
+
+function routeReferences(
+  { gateways, to }: Pick<RouteDocument, 'gateways' | 'to'>,
+  known: Known,
+): Reference[] {
+  return [
+    ...gateways.map((name, i) => reference('gateways', name, known.gateways, ['gateways', i])),
+    ...to.map(({ service, subset }, i) => {
+      if (subset === undefined || !known.services.has(service)) {
+        return reference('services', service, known.services, ['to', i, 'service']);
+      }
+      return {
+        ...reference('services', service, known.subsets(service), ['to', i, 'subset']),
+        what: `subset of ${service}`,
+        name: subset,
+      };
+    }),
+  ];
+}
+
+/** A connection reaches the route by a listener of that port, and its server name only where that is read. */
+function portProblems({ gateways, port, snis }: TcpRouteDocument, known: Known): Problem[] {
+  return gateways.flatMap((gateway) => {
+    const listeners = known.listeners(gateway);
+    const leadsHere = ({ port: at, protocol }: GatewayListener): boolean =>
+      at === port && (protocol === 'tls-passthrough' || (protocol === 'tcp' && snis.length === 0));
+    if (listeners === undefined || listeners.some(leadsHere)) return [];
+    const protocols =
+      snis.length === 0
+        ? '"tcp" or "tls-passthrough"'
+        : '"tls-passthrough", since it asks for a name';
+    const wanted = `the port of a listener of ${gateway} with protocol ${protocols}`;
+    return [{ path: '$.port', wanted, got: String(port) }];
+  });
 }
 
 function reference(

@@ -46,7 +46,8 @@ const longDestination = fields({
 
 const destination = z.union([shortDestination, longDestination], { error: TO_WANTED });
 
-const destinations = z
+/** `to` of a route: a name, `svc@subset`, an object, or a list of these. */
+export const destinations = z
   .union(
     [
       destination.transform((only): readonly Destination[] => [only]),

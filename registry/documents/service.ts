@@ -91,13 +91,14 @@ const SUBSETS_WANTED = 'an object of subsets such as {"v1": {"version": "1"}}';
 export const service = fields(
   {
     ...SETTINGS,
-    protocol: z.exactOptional(onlySoFar(['auto', 'http'], ['http2', 'grpc', 'tcp'])),
+    protocol: z.exactOptional(onlySoFar(['auto', 'http', 'tcp'], ['http2', 'grpc'])),
     subsets: z.exactOptional(recordOf(name, subset, SUBSETS_WANTED)),
     ...COMMON,
   },
   LATER,
 ).transform((input): Omit<ServiceDocument, 'name'> => ({
   ...settings(input),
+  ...given({ protocol: input.protocol === 'auto' ? undefined : input.protocol }),
   subsets: input.subsets ?? {},
 }));
 

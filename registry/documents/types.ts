@@ -53,6 +53,8 @@ export interface ServiceDocument extends ServiceSettings {
   readonly name: string;
   /** `meta.version` and `version` both name a key of the instance's meta; all must match. */
   readonly subsets: Readonly<Record<string, Readonly<Record<string, string>>>>;
+  /** Absent: what its instances register. */
+  readonly protocol?: 'http' | 'tcp';
 }
 
 export interface Destination {
@@ -89,6 +91,19 @@ export interface RouteDocument {
   readonly retry?: RetrySettings;
 }
 
+/** `config/tcp-routes/<route>`: TCP connections that come in at edge gateways. */
+export interface TcpRouteDocument {
+  readonly name: string;
+  readonly enabled: boolean;
+  /** At least one. */
+  readonly gateways: readonly string[];
+  /** Of a listener of these gateways with protocol `tcp` or `tls-passthrough`. */
+  readonly port: number;
+  /** Server names asked for in the TLS ClientHello, lower case, exact or `*.example.com`; empty: any, or none at all. */
+  readonly snis: readonly string[];
+  readonly to: readonly Destination[];
+}
+
 /** One line of an intention's `allow` or `deny`. */
 export interface IntentionRule {
   /** A service name, `*`, or a whole SPIFFE id. */
@@ -113,7 +128,8 @@ export interface GatewayListener {
   readonly port: number;
   /** Address to bind; default `0.0.0.0`. */
   readonly address: string;
-  readonly protocol: 'http' | 'https';
+  /** `tls-passthrough`: TLS that ends at the service; only the server name is read. */
+  readonly protocol: 'http' | 'https' | 'tcp' | 'tls-passthrough';
   /** Names of `config/certificates/*`; the first is the default when no SNI matches. Only for `https`. */
   readonly certificates: readonly string[];
   readonly tlsMin: '1.2' | '1.3';
@@ -216,6 +232,7 @@ export interface DocumentKinds {
   readonly mesh: MeshDocument;
   readonly services: ServiceDocument;
   readonly routes: RouteDocument;
+  readonly 'tcp-routes': TcpRouteDocument;
   readonly intentions: IntentionDocument;
   readonly gateways: GatewayDocument;
   readonly certificates: CertificateDocument;

@@ -9,6 +9,7 @@ import type {
   GatewayDocument,
   GatewayListener,
 } from '../../registry/documents/types.ts';
+import type { ListenerSpec } from '../../gateway/ipc.ts';
 import { EdgeListeners } from '../../gateway/supervisor/edge-listeners.ts';
 import { bindListener } from '../../gateway/supervisor/listen-sockets.ts';
 
@@ -27,15 +28,20 @@ function gateway(...listeners: readonly GatewayListener[]): GatewayDocument {
 describe('EdgeListeners', () => {
   let folder: string;
   let calls: string[];
+  let specs: ListenerSpec[];
   let edge: EdgeListeners;
   const none = (): undefined => undefined;
 
   beforeEach(async () => {
     folder = await mkdtemp(join(tmpdir(), 'gatemesh-edge-'));
     calls = [];
+    specs = [];
     edge = new EdgeListeners({
       host: {
-        listen: (spec) => calls.push(`listen ${spec.id}`),
+        listen: (spec) => {
+          calls.push(`listen ${spec.id}`);
+          specs.push(spec);
+        },
         unlisten: (id) => calls.push(`unlisten ${id}`),
       },
       bind: bindListener,
@@ -46,6 +52,16 @@ describe('EdgeListeners', () => {
   afterEach(async () => {
     edge.close();
     await rm(folder, { recursive: true });
+  });
+
+  it('opens listeners for TCP, with or without a look at the TLS in it', async () => {
+    const passthrough = { ...HTTP, address: '127.0.0.2', protocol: 'tls-passthrough' } as const;
+    await edge.update(gateway({ ...HTTP, protocol: 'tcp' }, passthrough), none);
+    const common = { kind: 'edge-tcp', gateway: 'public', port: 0 };
+    assert.deepEqual(specs, [
+      { id: 'edge 127.0.0.1:0', ...common, isTls: false },
+      { id: 'edge 127.0.0.2:0', ...common, isTls: true },
+    ]);
   });
 
   it('come and go with the document', async () => {

@@ -61,18 +61,31 @@ export class Endpoint {
     this.standing.started(nowMs);
   }
 
+  /** Instead of `finished`, for a stream that stays open: its end (`closed`) may be hours away, and says nothing. */
+  opened(nowMs: number, latencyMs: number): void {
+    this.#sample(nowMs, latencyMs);
+    this.standing.finished(nowMs, nowMs - latencyMs, 'ok');
+  }
+
   /**
-   * Exactly once after `started`.
+   * Exactly once after `started`, unless it was `opened`.
    *
    * @param latencyMs from `started` to the response's head, or to the failure: not to the end of a long body
    */
   finished(nowMs: number, latencyMs: number, outcome: Outcome): void {
     this.inFlight--;
     // A refusal within 1 ms must not look like a fast answer: what failed can only make it look slower.
-    if (outcome === 'ok' || latencyMs > this.latencyMs) {
-      this.latencyMs = peakEwma(this.latencyMs, latencyMs, nowMs - this.sampledAtMs);
-      this.sampledAtMs = nowMs;
-    }
+    if (outcome === 'ok' || latencyMs > this.latencyMs) this.#sample(nowMs, latencyMs);
     this.standing.finished(nowMs, nowMs - latencyMs, outcome);
+  }
+
+  /** Exactly once after `opened`. */
+  closed(): void {
+    this.inFlight--;
+  }
+
+  #sample(nowMs: number, latencyMs: number): void {
+    this.latencyMs = peakEwma(this.latencyMs, latencyMs, nowMs - this.sampledAtMs);
+    this.sampledAtMs = nowMs;
   }
 }

@@ -47,6 +47,8 @@ export class ServiceTarget {
   readonly idleTimeoutMs: number;
   /** Further tries after the first. */
   readonly retryAttempts: number;
+  /** Its callers open connections, not requests; undefined while nobody says. */
+  readonly isTcp: boolean | undefined;
   readonly outlier: OutlierDetection;
   /** All that are registered, whether they take traffic or not. */
   readonly members: readonly Endpoint[];
@@ -71,6 +73,8 @@ export class ServiceTarget {
       own.connectTimeoutMs ?? shared.connectTimeoutMs ?? DEFAULTS.connectTimeoutMs;
     this.idleTimeoutMs = own.idleTimeoutMs ?? shared.idleTimeoutMs ?? DEFAULTS.idleTimeoutMs;
     this.retryAttempts = own.retry?.attempts ?? shared.retry?.attempts ?? DEFAULTS.retryAttempts;
+    const protocol = document?.protocol ?? members[0]?.instance.protocol;
+    this.isTcp = protocol === undefined ? undefined : protocol === 'tcp';
     this.outlier = outlierDetection(mesh, document);
     this.members = members;
     this.load = load;

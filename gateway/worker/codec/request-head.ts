@@ -4,7 +4,7 @@ import { BadMessage } from './bad-message.ts';
 import { SP, TARGET, TOKEN } from './chars.ts';
 import { readFieldList } from './field-list.ts';
 import { contentLength, findField, readFields, valueText, withoutFields } from './fields.ts';
-import { RULE } from './header-rules.ts';
+import { MESH_RULES, RULE } from './header-rules.ts';
 import { MAX_TARGET_BYTES } from './limits.ts';
 import { canonicalPath, SUSPICIOUS_PATH } from './path.ts';
 
@@ -15,6 +15,8 @@ const PATH = /^[\x21-\x7e]+$/;
 /** RFC 9113 §8.3.1. */
 const PSEUDO = [':method', ':scheme', ':authority', ':path'] as const;
 const HOPS = /^\d{1,4}$/;
+/** What a TCP connection asks for between gateways, as a WebSocket does: bytes both ways, and nothing else. */
+export const TCP_UPGRADE = 'gatemesh-tcp';
 /** W3C Trace Context §3.2: version 00, lower-case hex, neither id all zeros. */
 const TRACEPARENT = /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/;
 
@@ -43,6 +45,8 @@ export class RequestHead implements FieldVisitor {
   closes = false;
   /** The protocol asked for, lower case; '' when none. */
   upgrade = '';
+  /** No HTTP at all, but a connection's bytes. Only a gateway's word for it counts. */
+  isTcp = false;
   expectsContinue = false;
   acceptsTrailers = false;
   requestId = '';
@@ -66,6 +70,26 @@ export class RequestHead implements FieldVisitor {
 
   get hasBody(): boolean {
     return this.isChunked || this.contentLength > 0;
+  }
+
+  /** Once the other side agrees, bytes flow both ways. */
+  get wantsTunnel(): boolean {
+    return this.isTcp || (this.upgrade === 'websocket' && !this.hasBody);
+  }
+
+  /** A TCP connection as a request, so that it takes a request's steps. @param host what it asked for by SNI, or '' */
+  openTcp(host: string): void {
+    this.#reset();
+    this.method = 'TCP';
+    this.host = host;
+    this.authority = host;
+    this.path = '/';
+    this.target = '/';
+    this.query = '';
+    this.lines = '';
+    this.isHttp10 = false;
+    this.upgrade = TCP_UPGRADE;
+    this.isTcp = true;
   }
 
   /** Whoever calls with gRPC understands trailers, and says so; failures are told in its own way. */
@@ -110,6 +134,10 @@ export class RequestHead implements FieldVisitor {
 
     this.#target(target);
     this.#framing();
+    this.isTcp = this.upgrade === TCP_UPGRADE && rules === MESH_RULES;
+    if (this.isTcp && (this.isChunked || this.contentLength >= 0)) {
+      throw new BadMessage(400, 'a TCP connection with the length of a body');
+    }
     this.closes ||= this.isHttp10 && !this.#keepAlive;
   }
 
@@ -220,6 +248,7 @@ export class RequestHead implements FieldVisitor {
     this.isChunked = false;
     this.closes = false;
     this.upgrade = '';
+    this.isTcp = false;
     this.expectsContinue = false;
     this.acceptsTrailers = false;
     this.requestId = '';

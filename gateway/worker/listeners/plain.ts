@@ -10,6 +10,7 @@ import { readFrom } from '../sockets.ts';
 import { SocketOwners } from './callers.ts';
 import { H1Server } from './h1-server.ts';
 import { H2Server } from './h2-server.ts';
+import { TcpServer } from './tcp-server.ts';
 
 /** A listener as the worker keeps it: accepting, and then letting go of its clients. */
 export interface Listener {
@@ -20,11 +21,17 @@ export interface Listener {
   drain(): void;
 }
 
+/** One client of a listener. */
+interface Client {
+  checkIdle(nowMs: number): void;
+  drain(): void;
+}
+
 type PlainSpec = Extract<ListenerSpec, { readonly kind: 'edge' | 'egress' }>;
 
 /**
  * Clients from outside (edge) or on this VM (egress). HTTP/1.1; HTTP/2 by ALPN over TLS, and with prior
- * knowledge without it.
+ * knowledge without it; TCP where an egress listener leads to a service that is reached by that.
  */
 export class PlainListener implements Listener {
   readonly id: string;
@@ -32,7 +39,9 @@ export class PlainListener implements Listener {
   readonly #server: net.Server;
   readonly #arrival: Arrival;
   readonly #rulesFor: (address: string) => HeaderRules;
-  readonly #clients = new Set<H1Server | H2Server>();
+  readonly #clients = new Set<Client>();
+  /** What the service was when it last had an instance: between two of them its clients stay what they are. */
+  #isTcp = false;
   /** Only where the listener itself does not say who calls. */
   readonly #owners: SocketOwners | undefined;
 
@@ -95,6 +104,14 @@ export class PlainListener implements Listener {
   }
 
   #serve(socket: Socket, arrival: Arrival): void {
+    if (this.#leadsToTcp()) {
+      const client = new TcpServer(socket, this.#plane, arrival, false, () => {
+        this.#clients.delete(client);
+      });
+      this.#clients.add(client);
+      client.start();
+      return;
+    }
     const rules = this.#rulesFor(socket.remoteAddress ?? '');
     if (socket instanceof tls.TLSSocket) {
       if (socket.alpnProtocol === 'h2') this.#serveHttp2(socket, arrival, rules);
@@ -122,6 +139,14 @@ export class PlainListener implements Listener {
   #serveHttp2(socket: Socket, arrival: Arrival, rules: HeaderRules): void {
     const forget = (gone: H2Server): void => void this.#clients.delete(gone);
     this.#clients.add(new H2Server(socket, this.#plane, arrival, rules, forget));
+  }
+
+  #leadsToTcp(): boolean {
+    const { service } = this.#arrival;
+    if (service !== undefined) {
+      this.#isTcp = this.#plane.tables.service(service)?.isTcp ?? this.#isTcp;
+    }
+    return this.#isTcp;
   }
 }
 

@@ -158,6 +158,9 @@ export class MuxClientStream extends MuxStream implements Upstream {
   #expected = -1;
   #interim = 0;
   #isTunnel = false;
+  /** A TCP connection: a half that has ended leaves the other one as it is. */
+  #isTcp = false;
+  #isRequestEnded = false;
   #isAnswered = false;
 
   constructor(client: MuxClient, sink: ResponseSink) {
@@ -216,6 +219,12 @@ export class MuxClientStream extends MuxStream implements Upstream {
   }
 
   sendEnd(trailers: string): void {
+    this.#isRequestEnded = true;
+    if (this.#isTcp) {
+      this.sendEndOfStream(trailers);
+      this.#endTcp();
+      return;
+    }
     if (this.#isStarted) this.sendEndOfStream(trailers);
     else this.#earlyTrailers = trailers;
   }
@@ -258,6 +267,7 @@ export class MuxClientStream extends MuxStream implements Upstream {
         sink.informed();
       } else if (request.upgrade !== '' && request.upgrade === head.upgrade) {
         this.#isTunnel = true;
+        this.#isTcp = request.isTcp;
         this.#isAnswered = true;
         sink.tunnelOpened(bytes, body, end);
       } else throw new MuxError('101 for a protocol that was not asked for');
@@ -290,7 +300,7 @@ export class MuxClientStream extends MuxStream implements Upstream {
   }
 
   override resetArrived(reason: number): void {
-    const isOver = this.hasReceivedEnd || this.#sink === undefined;
+    const isOver = (this.hasReceivedEnd && !this.#isTcp) || this.#sink === undefined;
     this.hasSentEnd = true;
     this.hasReceivedEnd = true;
     this.#gone();
@@ -319,12 +329,21 @@ export class MuxClientStream extends MuxStream implements Upstream {
     if (this.#expected > 0 && !this.#isTunnel)
       throw new MuxError('a body shorter than its Content-Length');
     const sink = this.#sink;
-    this.#through();
+    if (this.#isTcp) this.#endTcp();
+    else this.#through();
     sink?.responseEnded(trailers);
   }
 
   protected override onSendable(): void {
+    if (this.#isTcp) this.#endTcp();
     this.#sink?.upstreamDrained();
+  }
+
+  /** Once both halves have ended nothing is reported any more; the stream goes when what was queued has left. */
+  #endTcp(): void {
+    if (!this.hasReceivedEnd || !this.#isRequestEnded) return;
+    this.#sink = undefined;
+    if (this.hasSentEnd) this.#gone();
   }
 
   /** The answer is whole. */

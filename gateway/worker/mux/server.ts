@@ -236,6 +236,7 @@ export class MuxServerStream extends MuxStream implements Downstream {
     if (this.#expected > 0 && !this.#isTunnel)
       throw new MuxError('a body shorter than its Content-Length');
     this.#exchange.requestEnded(trailers);
+    if (this.#isTunnel && !this.#exchange.isActive) this.#close();
   }
 
   protected override onSendable(): void {
@@ -246,6 +247,8 @@ export class MuxServerStream extends MuxStream implements Downstream {
   /** Gives the stream back once all was sent; a request that is still coming is not wanted any more. */
   #close(): void {
     if (!this.#isOpen || !this.hasSentEnd) return;
+    // A TCP client may go on sending after the service's last byte.
+    if (this.#isTunnel && this.#exchange.requestHead.isTcp && !this.hasReceivedEnd) return;
     this.#isOpen = false;
     if (!this.hasReceivedEnd) this.connection.sendReset(this.id, RESET.done);
     this.#server.release(this);

@@ -1,5 +1,5 @@
 import { formatIdentity } from '../../../ca/identity.ts';
-import { ADDRESS_WANTED, parseAddress } from '#kit/address.ts';
+import { ADDRESS_WANTED, parseAddress, type Address } from '#kit/address.ts';
 import { MeshError } from '#kit/errors.ts';
 import type { Endpoint } from '../balance/endpoint.ts';
 import type { DataPlane } from '../data-plane.ts';
@@ -9,6 +9,7 @@ import type { MuxPool } from '../upstream/mux-pools.ts';
 import type { LocalPool } from '../data-plane.ts';
 import { H2InstancePool } from '../upstream/h2-pool.ts';
 import { InstancePool } from '../upstream/instance-pool.ts';
+import { RawConnection } from '../upstream/raw-connection.ts';
 import { callerLine } from './headers.ts';
 
 /** One request to be sent: its head as forwarded, and the bytes of its body that are there. */
@@ -38,6 +39,9 @@ export function attempt(
   if (!isLocal) {
     return muxPool(plane, endpoint, sourceIdentity).open(exchange, endpoint.instance.id, sending);
   }
+  if (endpoint.instance.protocol === 'tcp') {
+    return new RawConnection(appAddress(endpoint), sending.connectTimeoutMs, exchange);
+  }
   const own = formatIdentity({
     trustDomain: plane.settings.trustDomain,
     kind: 'svc',
@@ -60,11 +64,18 @@ function muxPool(plane: DataPlane, endpoint: Endpoint, sourceIdentity: string): 
 
 /** By the protocol of the instance, which can change while its addresses stay. */
 function localPool(plane: DataPlane, endpoint: Endpoint): LocalPool {
-  const { protocol, app } = endpoint.instance;
+  const { protocol } = endpoint.instance;
   const Wanted = protocol === 'http2' || protocol === 'grpc' ? H2InstancePool : InstancePool;
   const kept = endpoint.upstream;
   if (kept instanceof Wanted) return kept;
   if (kept instanceof InstancePool || kept instanceof H2InstancePool) kept.close();
+  const pool = new Wanted(plane, appAddress(endpoint));
+  endpoint.upstream = pool;
+  return pool;
+}
+
+function appAddress(endpoint: Endpoint): Address {
+  const { app } = endpoint.instance;
   const address = parseAddress(app);
   if (address === undefined) {
     throw new MeshError(
@@ -72,7 +83,5 @@ function localPool(plane: DataPlane, endpoint: Endpoint): LocalPool {
       `${endpoint.key}: wanted ${ADDRESS_WANTED} as app, got "${app}"`,
     );
   }
-  const pool = new Wanted(plane, address);
-  endpoint.upstream = pool;
-  return pool;
+  return address;
 }

@@ -7,22 +7,17 @@ import type { Endpoint } from '../balance/endpoint.ts';
 import type { ServiceTarget } from '../balance/service-target.ts';
 import { RequestHead } from '../codec/request-head.ts';
 import { ResponseHead } from '../codec/response-head.ts';
-import { pickEndpoint } from '../balance/p2c.ts';
 import { pickDestination } from '../routing/split.ts';
+import { admit } from './admit.ts';
 import { attempt } from './attempt.ts';
 import { FAILURES } from './failures.ts';
 import { forwardedHead } from './headers.ts';
 import { nextTraceparent, randomHex } from './ids.ts';
 import { KeptBody } from './kept-body.ts';
+import { pickAny, pickLocal } from './pick.ts';
 import { mayRetry } from './retry.ts';
 import { BODY_NONE } from './ports.ts';
 import { failureResponse } from './respond.ts';
-
-/** Requests of one service that may be under way in one worker (Envoy's default for a cluster). */
-const MAX_REQUESTS_PER_SERVICE = 1024;
-
-/** More gateways than any honest chain of calls has, few enough that a loop costs nothing. */
-const MAX_HOPS = 16;
 
 type Phase = 'idle' | 'waiting' | 'answering' | 'tunnel';
 
@@ -62,6 +57,8 @@ export class Exchange implements ResponseSink, Member {
   #isRequestEnded = false;
   #trailers = '';
   readonly #kept = new KeptBody();
+  /** Of a TCP connection: the instance has sent its last byte, and may still read. */
+  #isResponseEnded = false;
   #forwarded = '';
   #requestId = '';
   #traceparent = '';
@@ -95,12 +92,14 @@ export class Exchange implements ResponseSink, Member {
     this.#target = undefined;
     this.#routeName = '';
     this.#kept.drop();
+    this.#isResponseEnded = false;
     this.#requestId = this.requestHead.requestId || randomHex(16);
     this.#traceparent = nextTraceparent(this.requestHead.traceparent);
     this.#reason = '';
     this.#plane.exchanges.add(this);
 
-    const refused = this.#match(now) ?? this.#authorise() ?? this.#admit();
+    const refused =
+      this.#match(now) ?? this.#authorise() ?? admit(this.requestHead, this.#target!.load);
     if (refused !== undefined) {
       this.#fail(FAILURES[refused]);
       return;
@@ -132,6 +131,9 @@ export class Exchange implements ResponseSink, Member {
     this.#isRequestEnded = true;
     this.#trailers = trailers;
     this.#upstream?.sendEnd(trailers);
+    if (!this.#isResponseEnded) return;
+    this.#upstreamDone();
+    this.#observe();
   }
 
   downstreamDrained(): void {
@@ -227,6 +229,11 @@ export class Exchange implements ResponseSink, Member {
   }
 
   responseEnded(trailers: string): void {
+    if (this.requestHead.isTcp && !this.#isRequestEnded) {
+      this.#isResponseEnded = true;
+      this.#downstream.respondEnd('');
+      return;
+    }
     this.#upstreamDone();
     this.#downstream.respondEnd(trailers);
     this.#observe();
@@ -238,7 +245,6 @@ export class Exchange implements ResponseSink, Member {
 
   upstreamFailed(failure: Failure): void {
     this.#upstream = undefined;
-    const now = this.#plane.now();
     const outcome = failure.isUnsent ? 'connect' : 'reset';
     this.#endpointFinished(failure.isEndpointFault ? outcome : 'gone');
     if (this.#phase === 'answering' || this.#phase === 'tunnel') {
@@ -252,7 +258,7 @@ export class Exchange implements ResponseSink, Member {
       tries: this.#tries,
       allowed: this.#allowedRetries,
       isBodyKept: this.#kept.isWhole || (this.#isRequestEnded && this.#requestBytes === 0),
-      leftMs: this.#deadlineMs - now,
+      leftMs: this.#deadlineMs - this.#plane.now(),
     });
     if (again) this.#retry();
     else this.#fail(failure);
@@ -260,10 +266,14 @@ export class Exchange implements ResponseSink, Member {
 
   tunnelOpened(bytes: Buffer, start: number, end: number): void {
     const { statusText, lines, upgrade } = this.responseHead;
+    const now = this.#plane.now();
     this.#phase = 'tunnel';
     this.#movedMs = this.#plane.coarseMs;
     this.#status = 101;
-    this.#upstreamMs = this.#plane.now() - this.#attemptMs;
+    this.#upstreamMs = now - this.#attemptMs;
+    this.#isRequestEnded = false;
+    this.#kept.drop();
+    this.#endpoint?.opened(now, this.#upstreamMs);
     this.#downstream.inform(
       `${statusText}\r\nconnection: upgrade\r\nupgrade: ${upgrade}\r\n${lines}`,
     );
@@ -286,13 +296,17 @@ export class Exchange implements ResponseSink, Member {
       this.#deadlineMs = arrival.isFirstHop ? now + target.timeoutFor(head.isGrpc) : Infinity;
       return undefined;
     }
-    const resolution = this.#plane.tables.resolve(arrival.scope, arrival.sourceService, head);
+    const { tables } = this.#plane;
+    const resolution =
+      arrival.port === undefined
+        ? tables.resolve(arrival.scope, arrival.sourceService, head)
+        : tables.resolveTcp(arrival.scope, arrival.port, head.host);
     if (resolution === undefined) return 'noRoute';
     const { route } = resolution;
     const destination = pickDestination(resolution, this.#plane.rng);
     this.#routeName = route?.name ?? '';
     this.#subset = destination.subset;
-    this.#target = this.#plane.tables.service(destination.service);
+    this.#target = tables.service(destination.service);
     if (this.#target === undefined) return 'noEndpoint';
     this.#allowedRetries = route?.retryAttempts ?? this.#target.retryAttempts;
     this.#deadlineMs = now + (route?.timeoutMs ?? this.#target.timeoutFor(head.isGrpc));
@@ -312,8 +326,7 @@ export class Exchange implements ResponseSink, Member {
   }
 
   #isAllowed(): boolean {
-    const { tables } = this.#plane;
-    const decision = tables.authorise(
+    const decision = this.#plane.tables.authorise(
       this.#target!.name,
       this.arrival.sourceIdentity,
       this.requestHead,
@@ -324,31 +337,11 @@ export class Exchange implements ResponseSink, Member {
     return decision.allowed;
   }
 
-  #admit(): FailureName | undefined {
-    if (this.requestHead.hops >= MAX_HOPS) return 'loop';
-    return this.#target!.load.requests >= MAX_REQUESTS_PER_SERVICE ? 'overflow' : undefined;
-  }
-
-  #pick(): Endpoint | undefined {
-    const { tables, rng } = this.#plane;
-    if (this.arrival.direction !== 'ingress') {
-      return pickEndpoint(
-        this.#target!.endpoints(this.#subset),
-        this.#plane.now(),
-        rng,
-        this.#failed,
-      );
-    }
-    const local = tables.local(this.#target!.name);
-    if (local === undefined) return undefined;
-    const asked = this.requestHead.instance;
-    // The caller's balancer has chosen; when its choice is gone meanwhile, another one here will do.
-    for (const endpoint of local.endpoints) if (endpoint.instance.id === asked) return endpoint;
-    return pickEndpoint(local, this.#plane.now(), rng, undefined);
-  }
-
   #pickAndAttempt(bytes: Buffer | undefined, start: number, end: number, isEnded: boolean): void {
-    const endpoint = this.#pick();
+    const endpoint =
+      this.arrival.direction === 'ingress'
+        ? pickLocal(this.#plane, this.#target!.name, this.requestHead.instance)
+        : pickAny(this.#plane, this.#target!.endpoints(this.#subset), this.#failed);
     if (endpoint === undefined) {
       this.#fail(FAILURES.noEndpoint);
       return;
@@ -358,7 +351,11 @@ export class Exchange implements ResponseSink, Member {
       this.#fail(FAILURES.denied);
       return;
     }
-    const wantsTunnel = this.requestHead.upgrade === 'websocket' && !this.requestHead.hasBody;
+    if (this.requestHead.isTcp !== (endpoint.instance.protocol === 'tcp')) {
+      this.#fail(FAILURES.wrongProtocol);
+      return;
+    }
+    const { wantsTunnel } = this.requestHead;
     this.#tries++;
     this.#attemptMs = this.#plane.now();
     this.#endpoint = endpoint;
@@ -419,12 +416,14 @@ export class Exchange implements ResponseSink, Member {
     this.#failed = endpoint;
     this.#target!.load.requests--;
     const now = this.#plane.now();
-    endpoint.finished(now, this.#upstreamMs || now - this.#attemptMs, outcome);
+    if (this.#phase === 'tunnel') endpoint.closed();
+    else endpoint.finished(now, this.#upstreamMs || now - this.#attemptMs, outcome);
   }
 
   /** Every request ends here, once. */
   #observe(): void {
     if (this.#phase === 'idle') return;
+    const isUnopened = this.requestHead.isTcp && this.#status !== 101;
     this.#phase = 'idle';
     this.#upstream = undefined;
     this.#kept.drop();
@@ -436,12 +435,12 @@ export class Exchange implements ResponseSink, Member {
       destination: this.#target?.name ?? '',
       route: this.#routeName,
       instance: this.#failed?.instance.id ?? '',
-      status: this.#status,
+      status: this.requestHead.isTcp ? 0 : this.#status,
       reason: this.#reason,
       durationMs: this.#plane.now() - this.#startedMs,
       upstreamMs: this.#upstreamMs,
       requestBytes: this.#requestBytes,
-      responseBytes: this.#responseBytes,
+      responseBytes: isUnopened ? 0 : this.#responseBytes,
       attempts: this.#tries,
       requestId: this.#requestId,
       traceparent: this.#traceparent,

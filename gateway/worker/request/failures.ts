@@ -55,6 +55,13 @@ export const FAILURES = {
     false,
     'the request went round through too many gateways: a service or route leads back to where it came from',
   ),
+  wrongProtocol: failure(
+    'wrong_protocol',
+    'UPE',
+    502,
+    true,
+    'the service is reached by HTTP, and this is a TCP connection, or the other way round',
+  ),
   overflow: failure('overflow', 'UO', 503, true, 'too many requests to this service are under way'),
   unsupported: failure(
     'method_not_allowed',

@@ -1,5 +1,6 @@
 import type { RequestHead } from '../codec/request-head.ts';
 import type { Arrival } from './identify.ts';
+import { TCP_UPGRADE } from '../codec/request-head.ts';
 
 /**
  * The head of the request as it goes on: request line, Host, the lines that may pass, then the
@@ -14,14 +15,17 @@ export function forwardedHead(
   traceparent: string,
   service: string,
 ): string {
-  // HTTP/1.0 may go without; what is forwarded is HTTP/1.1.
+  // HTTP/1.0 and TCP may go without; what is forwarded is HTTP/1.1.
   const authority = head.authority || service;
+  const ids = `x-request-id: ${requestId}\r\ntraceparent: ${traceparent}\r\n`;
+  if (head.isTcp) {
+    return `TCP / HTTP/1.1\r\nhost: ${authority}\r\nconnection: upgrade\r\nupgrade: ${TCP_UPGRADE}\r\n${ids}`;
+  }
   const start = `${head.method} ${head.target} HTTP/1.1\r\nhost: ${authority}\r\n${head.lines}`;
   let hop = head.acceptsTrailers ? 'te: trailers\r\n' : '';
-  if (head.upgrade === 'websocket' && !head.hasBody) {
+  if (head.wantsTunnel) {
     hop += 'connection: upgrade\r\nupgrade: websocket\r\n';
   }
-  const ids = `x-request-id: ${requestId}\r\ntraceparent: ${traceparent}\r\n`;
   // The gateway that took the request from the client has said who that was.
   if (!arrival.isFirstHop) return start + hop + ids;
   const before = head.forwardedFor === '' ? '' : `${head.forwardedFor}, `;

@@ -16,6 +16,8 @@ export interface Arrival {
   readonly sourceLabel: string;
   /** Every request goes to this service, whatever its Host: an egress listener with `to`, or the name asked for by SNI. */
   readonly service: string | undefined;
+  /** Of an edge listener for TCP: its port, by which TCP routes go. */
+  readonly port?: number;
   readonly scheme: 'http' | 'https';
   /** No gateway has handled the request before: the forwarding fields are ours to set. */
   readonly isFirstHop: boolean;

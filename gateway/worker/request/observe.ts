@@ -19,6 +19,7 @@ export interface Observation {
   readonly destination: string;
   readonly route: string;
   readonly instance: string;
+  /** 0 when it was no HTTP. */
   readonly status: number;
   readonly reason: string;
   readonly durationMs: number;
@@ -71,7 +72,7 @@ export class Observer {
     const series = this.#seriesOf(seen.arrival, seen.destination, seen.route);
     if (seen.reason === '') series.statuses[seen.status]!++;
     else {
-      const key = `${seen.status} ${seen.reason}`;
+      const key = `${codeOf(seen.status)} ${seen.reason}`;
       series.reasons.set(key, (series.reasons.get(key) ?? 0) + 1);
     }
     const seconds = seen.durationMs / 1000;
@@ -87,10 +88,16 @@ export class Observer {
   /** Something that was no valid request, or came over TLS that failed. */
   refused(arrival: Arrival, status: number, why: string, clientAddress: string): void {
     const series = this.#seriesOf(arrival, '', '');
-    const key = `${status} BAD`;
+    const key = `${codeOf(status)} BAD`;
     series.reasons.set(key, (series.reasons.get(key) ?? 0) + 1);
     this.#access?.info(
-      { direction: arrival.direction, client: clientAddress, status, reason: 'BAD', why },
+      {
+        direction: arrival.direction,
+        client: clientAddress,
+        status: status || undefined,
+        reason: 'BAD',
+        why,
+      },
       'refused',
     );
   }
@@ -183,7 +190,7 @@ export class Observer {
         method: seen.head.method,
         host: seen.head.authority,
         path: seen.head.path,
-        status: seen.status,
+        status: seen.status || undefined,
         reason: seen.reason,
         duration: Math.round(seen.durationMs * 1000) / 1000,
         upstream: Math.round(seen.upstreamMs * 1000) / 1000,
@@ -198,12 +205,17 @@ export class Observer {
   }
 }
 
+/** The label: a TCP connection has none. */
+function codeOf(status: number): string {
+  return status === 0 ? '' : String(status);
+}
+
 function requestCounts(series: Series): WorkerMetrics['requests'][number][] {
   const { direction, source, destination, route } = series;
   const labels = { direction, source, destination, route };
   const counts: WorkerMetrics['requests'][number][] = [];
   series.statuses.forEach((count, status) => {
-    if (count > 0) counts.push({ ...labels, code: String(status), reason: '', count });
+    if (count > 0) counts.push({ ...labels, code: codeOf(status), reason: '', count });
   });
   for (const [key, count] of series.reasons) {
     const [code = '', reason = ''] = key.split(' ');

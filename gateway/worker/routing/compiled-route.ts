@@ -1,4 +1,4 @@
-import type { RouteDocument } from '../../../registry/documents/types.ts';
+import type { Destination, RouteDocument } from '../../../registry/documents/types.ts';
 import { compileConditions, type Condition } from './conditions.ts';
 import { compilePath, type PathRule } from './path-rule.ts';
 
@@ -17,13 +17,17 @@ export interface Split {
 
 /** Where a request goes: by a route, or (`route` undefined) to the service whose name it asked for. */
 export interface Resolution extends Split {
-  readonly route: CompiledRoute | undefined;
+  readonly route: RouteOutcome | undefined;
 }
 
-export interface CompiledRoute extends Split {
+/** What a route says beside its destinations. */
+export interface RouteOutcome {
   readonly name: string;
   readonly timeoutMs: number | undefined;
   readonly retryAttempts: number | undefined;
+}
+
+export interface CompiledRoute extends Split, RouteOutcome {
   readonly document: RouteDocument;
   readonly path: PathRule;
   readonly conditions: readonly Condition[];
@@ -31,13 +35,13 @@ export interface CompiledRoute extends Split {
   readonly resolution: Resolution;
 }
 
+export function splitOf(to: readonly Destination[]): Split {
+  const destinations = to.map(({ service, subset, weight }) => ({ service, subset, weight }));
+  return { destinations, totalWeight: to.reduce((sum, { weight }) => sum + weight, 0) };
+}
+
 export function compileRoute(document: RouteDocument): CompiledRoute {
-  const destinations = document.to.map(({ service, subset, weight }) => ({
-    service,
-    subset,
-    weight,
-  }));
-  const totalWeight = destinations.reduce((sum, { weight }) => sum + weight, 0);
+  const { destinations, totalWeight } = splitOf(document.to);
   const resolution: { -readonly [K in keyof Resolution]: Resolution[K] } = {
     destinations,
     totalWeight,

@@ -43,7 +43,7 @@ export function explain(tables: ExplainTables, asked: ExplainRequest, nowMs: num
     considered: tables.considered(scope, source, request),
     route: resolution?.route?.name,
     destinations,
-    outcome: resolution === undefined ? '404 NR' : outcomeOf(destinations),
+    outcome: resolution === undefined ? '404 NR' : outcomeOf(tables, destinations),
   };
 }
 
@@ -95,11 +95,12 @@ function explainEndpoint(
 }
 
 /** `ok`, or what fails and for which part of the requests when it is not all of them. */
-function outcomeOf(destinations: readonly ExplainedDestination[]): string {
+function outcomeOf(tables: ExplainTables, destinations: readonly ExplainedDestination[]): string {
   const shares = new Map<string, number>();
-  for (const { share, authorised, endpoints } of destinations) {
+  for (const { service, share, authorised, endpoints } of destinations) {
     const isServed = endpoints.some(({ usable }) => usable);
-    const outcome = !authorised.allowed ? '403 DENIED' : isServed ? 'ok' : '503 UH';
+    const served = tables.service(service)?.isTcp === true ? '502 UPE' : 'ok';
+    const outcome = !authorised.allowed ? '403 DENIED' : isServed ? served : '503 UH';
     if (share > 0) shares.set(outcome, (shares.get(outcome) ?? 0) + share);
   }
   if (shares.size === 1) return [...shares.keys()][0]!;

@@ -19,12 +19,14 @@ export interface AuthorisationDecision {
 interface Rule {
   /** SPIFFE id; undefined: anyone. */
   readonly identity: string | undefined;
+  /** Asks for neither method nor path. */
+  readonly isForAll: boolean;
   readonly methods: readonly string[];
   readonly path: PathRule | undefined;
   readonly decision: AuthorisationDecision;
 }
 
-/** Who may call one destination. All decisions are made in advance: deciding allocates nothing. */
+/** Who may call one destination, or open a TCP connection to it. All decisions are made in advance: deciding allocates nothing. */
 export class Authoriser {
   /** Deny rules first. */
   readonly #rules: readonly Rule[];
@@ -56,14 +58,20 @@ export class Authoriser {
       const rule = this.#rules[i]!;
       if (
         (rule.identity === undefined || rule.identity === sourceIdentity) &&
-        (rule.methods.length === 0 || rule.methods.includes(request.method)) &&
-        (rule.path === undefined || pathMatches(rule.path, request.path))
+        (rule.isForAll || (request.isTcp !== true && matchesHttp(rule, request)))
       ) {
         return rule.decision;
       }
     }
     return this.#otherwise;
   }
+}
+
+function matchesHttp(rule: Rule, request: RequestView): boolean {
+  return (
+    (rule.methods.length === 0 || rule.methods.includes(request.method)) &&
+    (rule.path === undefined || pathMatches(rule.path, request.path))
+  );
 }
 
 function compileRule(
@@ -74,6 +82,7 @@ function compileRule(
 ): Rule {
   return {
     identity: identityOf(rule.from, trustDomain),
+    isForAll: rule.methods.length === 0 && rule.path === undefined,
     methods: rule.methods,
     path: rule.path === undefined ? undefined : compilePath(rule.path),
     decision: decision(intention, action, `has a rule for ${rule.from}, which`),

@@ -1,5 +1,7 @@
 /** What routing and intentions may look at; implemented by the data path over the parsed head. */
 export interface RequestView {
+  /** A TCP connection: it has neither method nor path that a rule could ask for. */
+  readonly isTcp?: boolean;
   readonly method: string;
   /** Lower case, no port. */
   readonly host: string;

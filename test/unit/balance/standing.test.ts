@@ -202,3 +202,18 @@ describe('latency of an endpoint', () => {
     assert.equal(endpoint!.inFlight, 1);
   });
 });
+
+describe('a stream that stays open', () => {
+  it('brings its endpoint back when it opens, and not when it ends', () => {
+    const [endpoint] = endpoints([100]);
+    endpoint!.started(0);
+    endpoint!.finished(0, 0, 'connect');
+    assert.equal(endpoint!.standing.isIn, false);
+    endpoint!.started(2_000);
+    endpoint!.opened(2_005, 5);
+    assert.equal(endpoint!.standing.isIn, true);
+    assert.deepEqual([endpoint!.inFlight, endpoint!.latencyMs], [1, 5]);
+    endpoint!.closed();
+    assert.deepEqual([endpoint!.inFlight, endpoint!.latencyMs], [0, 5]);
+  });
+});

@@ -408,3 +408,32 @@ describe('fields that pass', () => {
     assert.deepEqual([bad.requestId, bad.traceparent], ['', '']);
   });
 });
+
+describe('a TCP connection between gateways', () => {
+  const LINES = ['TCP / HTTP/1.1', 'Host: db', 'Connection: upgrade', 'Upgrade: gatemesh-tcp'];
+
+  it('is believed only from a gateway', () => {
+    const believed = [EDGE_RULES, TRUSTED_EDGE_RULES, EGRESS_RULES, MESH_RULES].map((rules) => {
+      const { isTcp, wantsTunnel } = parse(LINES, rules);
+      return [isTcp, wantsTunnel];
+    });
+    const not = [false, false];
+    assert.deepEqual(believed, [not, not, not, [true, true]]);
+  });
+
+  it('has no length', () => {
+    assert.throws(
+      () => parse([...LINES, 'Content-Length: 0'], MESH_RULES),
+      new BadMessage(400, 'a TCP connection with the length of a body'),
+    );
+  });
+
+  it('leaves nothing behind for the next request', () => {
+    const head = new RequestHead();
+    head.openTcp('db.example.com');
+    assert.deepEqual([head.isTcp, head.wantsTunnel, head.host], [true, true, 'db.example.com']);
+    const next = Buffer.from('GET /x HTTP/1.1\r\nHost: a\r\n\r\n');
+    head.parse(next, 0, next.length - 2, MESH_RULES);
+    assert.deepEqual([head.isTcp, head.wantsTunnel, head.host], [false, false, 'a']);
+  });
+});

@@ -205,8 +205,8 @@ identity: { certFile: /c, keyFile: /k, bundleFile: /b }`;
     ],
     [
       'what later versions can do',
-      `${EMBEDDED}services:\n  - service: a\n    address: 127.0.0.1:1\n    protocol: tcp\n    user: A\n    check: { unit: a.service }\n`,
-      'g.yaml:5: $.services[0].protocol: wanted "http" or "http2" or "grpc"; got "tcp", which is not supported by this version',
+      `${EMBEDDED}services:\n  - service: a\n    address: 127.0.0.1:1\n    protocol: udp\n    user: A\n    check: { unit: a.service }\n`,
+      'g.yaml:5: $.services[0].protocol: wanted one of "http", "http2", "grpc", "tcp"; got "udp"',
       'g.yaml:6: $.services[0].user: wanted the name of a Unix user such as "orders"; got "A"',
       'g.yaml:7: $.services[0].check.unit: wanted one of http, tcp, interval, timeout, rise, fall; got "unit", which is not supported by this version',
     ],
@@ -253,6 +253,13 @@ identity: { certFile: /c, keyFile: /k, bundleFile: /b }`;
       });
     });
   }
+
+  it('takes a TCP service, and checks it by TCP', () => {
+    const text = `${EMBEDDED}services: [{ service: db, address: "127.0.0.1:5432", protocol: tcp }]\n`;
+    const [service] = parseGatewayConfig(text, 'g.yaml', HOST).services;
+    assert.equal(service?.protocol, 'tcp');
+    assert.equal(service.check.kind, 'tcp');
+  });
 
   it('asks for a node name where the host name is none', () => {
     assert.throws(() => parseGatewayConfig(EMBEDDED, 'g.yaml', { hostname: 'vm_a' }), {

@@ -32,6 +32,7 @@ const VALID: readonly [key: string, document: object][] = [
       trustedProxies: ['10.0.0.0/8'],
     },
   ],
+  ['config/tcp-routes/t', { gateways: ['g'], port: 1, snis: ['a', '*.b'], to: ['s@v1', 'b'] }],
   ['config/certificates/c', { hosts: ['a'], certFile: '/c', keyFile: '/k' }],
   ['config/nodes/n', { maintenance: true, services: ['a'] }],
   ['nodes/n', { address: 'a:1', zone: 'z', version: '1' }],

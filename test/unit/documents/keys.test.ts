@@ -16,6 +16,7 @@ describe('classify', () => {
     ['config/mesh', configKey('mesh', 'mesh'), { kind: 'mesh', name: 'mesh' }],
     ['config/services/web', configKey('services', 'web'), { kind: 'services', name: 'web' }],
     ['config/routes/a.b-c', configKey('routes', 'a.b-c'), { kind: 'routes', name: 'a.b-c' }],
+    ['config/tcp-routes/db', configKey('tcp-routes', 'db'), { kind: 'tcp-routes', name: 'db' }],
     ['config/intentions/*', configKey('intentions', '*'), { kind: 'intentions', name: '*' }],
     ['config/gateways/p', configKey('gateways', 'p'), { kind: 'gateways', name: 'p' }],
     ['config/certificates/p', configKey('certificates', 'p'), { kind: 'certificates', name: 'p' }],
@@ -98,11 +99,7 @@ describe('keyProblem', () => {
       'the key "config/policies/x", which is not supported by this version',
       undefined,
     ],
-    [
-      'config/tcp-routes/x',
-      'the key "config/tcp-routes/x", which is not supported by this version',
-      undefined,
-    ],
+    ['config/tcp-route/x', 'the key "config/tcp-route/x"', 'config/tcp-routes/x'],
     ['elsewhere', 'the key "elsewhere"', undefined],
   ];
   for (const [key, got, hint] of rows) {
@@ -122,6 +119,7 @@ describe('kindFromWord', () => {
   const rows: readonly [word: string, kind: string | undefined][] = [
     ['routes', 'routes'],
     ['route', 'routes'],
+    ['tcp-route', 'tcp-routes'],
     ['nodes', 'node-intents'],
     ['node', 'node-intents'],
     ['node-intents', 'node-intents'],

@@ -13,6 +13,7 @@ const NAME =
   'a name of at most 63 lower-case letters, digits, "-" and ".", beginning and ending with a letter or digit';
 const ROUTE_FIELDS =
   'enabled, priority, gateways, host, hosts, path, methods, query, sources, match, to, timeout, retry, note, by, v, name, requires';
+const TCP_ROUTE_FIELDS = 'enabled, gateways, port, sni, snis, to, note, by, v, name, requires';
 
 describe('parseDocument accepts', () => {
   const route = {
@@ -123,6 +124,47 @@ describe('parseDocument accepts', () => {
           outlierDetection: { consecutive: 3, baseMs: 1_000, maxMs: 60_000, maxEjected: 100 },
         },
       },
+    ],
+    [
+      'a TCP route by port',
+      'config/tcp-routes/db',
+      '{"gateways":["public"],"port":5432,"to":"db"}',
+      {
+        kind: 'tcp-routes',
+        document: {
+          name: 'db',
+          enabled: true,
+          gateways: ['public'],
+          port: 5_432,
+          snis: [],
+          to: [{ service: 'db', weight: 1 }],
+        },
+      },
+    ],
+    [
+      'a TCP route by server name, and a canary behind it',
+      'config/tcp-routes/db',
+      '{"gateways":["public"],"port":5432,"sni":"DB.example.com","to":["db@v1",{"service":"db","weight":9}],"enabled":false}',
+      {
+        kind: 'tcp-routes',
+        document: {
+          name: 'db',
+          enabled: false,
+          gateways: ['public'],
+          port: 5_432,
+          snis: ['db.example.com'],
+          to: [
+            { service: 'db', subset: 'v1', weight: 1 },
+            { service: 'db', weight: 9 },
+          ],
+        },
+      },
+    ],
+    [
+      'a service that is reached by TCP',
+      'config/services/db',
+      '{"protocol":"tcp"}',
+      { kind: 'services', document: { name: 'db', subsets: {}, protocol: 'tcp' } },
     ],
     [
       'an empty service',
@@ -454,6 +496,44 @@ describe('parseDocument refuses', () => {
       '$.listeners[3].address: wanted an IP address to listen on, such as "0.0.0.0" or "::"; got "localhost"',
     ],
     [
+      'a certificate where TLS is only passed on',
+      'config/gateways/public',
+      '{"listeners":[{"port":443,"protocol":"tls-passthrough","certificates":["a"]},{"port":1,"protocol":"tpc"}]}',
+      '$.listeners[0].certificates: wanted none: TLS ends at the service, which has the certificate; got a list of 1',
+      '$.listeners[1].protocol: wanted one of "http", "https", "tcp", "tls-passthrough"; got "tpc". Did you mean "tcp"?',
+    ],
+    [
+      'a TCP route for calls between services',
+      'config/tcp-routes/db',
+      '{"port":5432,"to":"db"}',
+      '$.gateways: wanted a list of at least one gateway; a call between services needs no TCP route: an egress listener names the service in "to"; got nothing',
+    ],
+    [
+      'a TCP route with fields of HTTP',
+      'config/tcp-routes/db',
+      '{"gateways":[],"host":"db","path":"/","prot":5432,"sources":["web"],"to":"db"}',
+      '$.gateways: wanted a list of at least one gateway; a call between services needs no TCP route: an egress listener names the service in "to"; got a list of 0',
+      '$.port: wanted a port from 1 to 65535; got nothing',
+      `$.host: wanted one of ${TCP_ROUTE_FIELDS}; got the unknown field "host"`,
+      `$.path: wanted one of ${TCP_ROUTE_FIELDS}; got the unknown field "path"`,
+      `$.prot: wanted one of ${TCP_ROUTE_FIELDS}; got the unknown field "prot". Did you mean "port"?`,
+      `$.sources: wanted one of ${TCP_ROUTE_FIELDS}; got "sources", which is not supported by this version`,
+    ],
+    [
+      'two kinds of server names',
+      'config/tcp-routes/db',
+      '{"gateways":["public"],"port":5432,"sni":"a","snis":["b"],"to":"db"}',
+      '$: wanted one of sni and snis; got both',
+    ],
+    [
+      'a server name that is any, and none at all',
+      'config/tcp-routes/db',
+      '{"gateways":["public"],"port":5432,"sni":"*","snis":[],"to":"db"}',
+      '$.sni: wanted a server name: "shop.example.com" or "*.example.com"; got "*"',
+      '$.snis: wanted a list of at least one server name; got a list of 0',
+      '$: wanted one of sni and snis; got both',
+    ],
+    [
       'two listeners on one port, and a range that is none',
       'config/gateways/public',
       '{"listeners":[{"port":80},{"port":80}],"trustedProxies":["10.0.0.0/33"]}',
@@ -482,7 +562,7 @@ describe('parseDocument refuses', () => {
       'a key that is none',
       'config/route/shop',
       '{}',
-      '$: wanted config/mesh, config/<kind>/<name> with a kind of services, routes, intentions, gateways, certificates, nodes, nodes/<node>, nodes/<node>/instances/<service>/<id> or status/<node>; got the key "config/route/shop". Did you mean "config/routes/shop"?',
+      '$: wanted config/mesh, config/<kind>/<name> with a kind of services, routes, tcp-routes, intentions, gateways, certificates, nodes, nodes/<node>, nodes/<node>/instances/<service>/<id> or status/<node>; got the key "config/route/shop". Did you mean "config/routes/shop"?',
     ],
   ];
   for (const [name, key, text, ...wanted] of rows) {

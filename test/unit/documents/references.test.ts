@@ -27,7 +27,13 @@ const KNOWN = knownOf(
       health: 'passing',
       since: '2026-09-30T10:00:00Z',
     }),
-    typed('config/gateways/public', { listeners: [{ port: 80 }] }),
+    typed('config/gateways/public', {
+      listeners: [
+        { port: 80 },
+        { port: 5432, protocol: 'tcp' },
+        { port: 5433, protocol: 'tls-passthrough' },
+      ],
+    }),
     typed('config/certificates/shop', { hosts: ['a'], certFile: '/c', keyFile: '/k' }),
   ],
   new Set(['config/gateways/broken', 'config/services/web']),
@@ -89,6 +95,31 @@ describe('checkReferences', () => {
       'config/routes/r',
       { host: 'a', to: [{ service: 'order' }] },
       '$.to[0].service: wanted the name of a service that exists; got "order". Did you mean "orders"?',
+    ],
+    [
+      'finds what a TCP route points at',
+      'config/tcp-routes/r',
+      { gateways: ['pulbic'], port: 1, to: ['orders@v3', 'wep', 'web'] },
+      '$.gateways[0]: wanted the name of a gateway that exists; got "pulbic". Did you mean "public"?',
+      '$.to[0]: wanted the name of a subset of orders that exists; got "v3". Did you mean "v1"?',
+      '$.to[1]: wanted the name of a service that exists; got "wep". Did you mean "web"?',
+    ],
+    [
+      'finds nothing wrong with TCP routes for listeners that exist',
+      'config/tcp-routes/r',
+      { gateways: ['public'], port: 5433, sni: 'a', to: 'web' },
+    ],
+    [
+      'finds a port with no listener for TCP',
+      'config/tcp-routes/r',
+      { gateways: ['public'], port: 80, to: 'web' },
+      '$.port: wanted the port of a listener of public with protocol "tcp" or "tls-passthrough"; got 80',
+    ],
+    [
+      'finds a server name where nobody reads it',
+      'config/tcp-routes/r',
+      { gateways: ['public'], port: 5432, sni: 'a', to: 'web' },
+      '$.port: wanted the port of a listener of public with protocol "tls-passthrough", since it asks for a name; got 5432',
     ],
     [
       'lets an intention name callers that are not there yet',

@@ -111,6 +111,13 @@ describe('explain', () => {
       outcome: '503 UH',
     },
     {
+      name: 'a TCP service',
+      put: [put.instance('a', { protocol: 'tcp' })],
+      asked: ask('http://orders'),
+      source: 'node/vm-a',
+      outcome: '502 UPE',
+    },
+    {
       name: 'denied',
       put: [put.instance('a'), put.mesh({}, 'deny')],
       asked: ask('http://orders/', { from: 'cron' }),

@@ -121,6 +121,20 @@ describe('who may call payments', () => {
       why: 'config/intentions/payments has no rule for it, and its default denies it',
     },
     {
+      name: 'a TCP connection by who opens it',
+      intention: { allow: [from('web')] },
+      request: 'TCP payments/',
+      allowed: true,
+      why: 'config/intentions/payments has a rule for web, which allows it',
+    },
+    {
+      name: 'no TCP connection by a method or a path, which it does not have',
+      intention: { allow: [from('web', { methods: ['TCP'] }), from('web', { path: path('/') })] },
+      request: 'TCP payments/',
+      allowed: false,
+      why: 'config/intentions/payments has no rule for it, and its default denies it',
+    },
+    {
       name: 'an own default of allow',
       intention: { deny: [from('legacy')], default: 'allow' },
       mesh: mesh('deny'),
@@ -145,7 +159,8 @@ describe('who may call payments', () => {
     it(name, () => {
       const document = row.intention === undefined ? undefined : intention(row.intention);
       const authoriser = new Authoriser('payments', document, row.mesh, 'mesh.internal');
-      assert.deepEqual(authoriser.decide(caller, request(line)), {
+      const asked = { ...request(line), isTcp: line.startsWith('TCP ') };
+      assert.deepEqual(authoriser.decide(caller, asked), {
         allowed: row.allowed,
         audited: row.audited ?? false,
         intention: document?.name,
