@@ -39,6 +39,7 @@ const LAYERS: readonly (readonly string[])[] = [
   ['gateway/worker/mux/server.ts'],
   ['gateway/worker/listeners'],
   ['gateway/worker', 'gateway/supervisor', 'gateway/demo'],
+  ['gateway/joining.ts'],
   ['gateway/app.ts'],
   // The loop around the app: signals, reload, exit code.
   ['gateway/run.ts'],

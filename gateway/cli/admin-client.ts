@@ -1,7 +1,7 @@
 import { request, type RequestOptions } from 'node:http';
 import { EXIT, MeshError, messageOf } from '#kit/errors.ts';
 import { describe } from '#kit/problem.ts';
-import { usageError } from './args.ts';
+import { usageError } from '#kit/flags.ts';
 import { printable } from './format.ts';
 
 /** Flags of every command that looks through the admin API. */

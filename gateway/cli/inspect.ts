@@ -1,7 +1,7 @@
 import { EXIT, type ExitCode } from '#kit/errors.ts';
 import type { ExplainReport, StatusReport } from '../admin/source.ts';
 import { ADMIN_FLAGS, ADMIN_USAGE, adminAt, askAdmin } from './admin-client.ts';
-import { parseFlags, usageError } from './args.ts';
+import { parseFlags, usageError } from '#kit/flags.ts';
 import { judge } from './check.ts';
 import { renderCheck, renderExplanation, renderStatus } from './render.ts';
 

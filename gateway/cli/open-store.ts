@@ -6,7 +6,7 @@ import { openEtcdStore } from '../../registry/store/etcd.ts';
 import type { Store } from '../../registry/store/store.ts';
 import { loadGatewayConfig, type RegistryConfig } from '../config.ts';
 import { DEFAULT_PREFIX } from '../config/schema.ts';
-import { usageError } from './args.ts';
+import { usageError } from '#kit/flags.ts';
 
 /** Flags of every command that works on the registry itself; those of etcd as with `gatemesh ca serve`. */
 export const STORE_FLAGS = {

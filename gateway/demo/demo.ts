@@ -1,6 +1,6 @@
 import { formatAddress } from '#kit/address.ts';
 import { EXIT, MeshError, type ExitCode } from '#kit/errors.ts';
-import { parseFlags, usageError } from '../cli/args.ts';
+import { parseFlags, usageError } from '#kit/flags.ts';
 import { CANARY_KEY, canary, EDGE_ADDRESS, NODES, PORTS, VM_A, WEB_EGRESS } from './plan.ts';
 import { screen as terminal, type Screen } from './screen.ts';
 import { runTour, type PutCommand } from './tour.ts';

@@ -2,14 +2,17 @@ import assert from 'node:assert/strict';
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { checkAddresses } from '../../gateway/demo/addresses.ts';
 import { startProcess } from '../../gateway/demo/processes.ts';
 import { startEtcd } from '../support/etcd.ts';
 import { eventually } from '../support/eventually.ts';
 import { GATEMESH, gatemesh, run, type Finished } from '../support/processes.ts';
 
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const NODE_COMPILE_CACHE = join(ROOT, 'node_modules/.cache/gatemesh');
 const TOUR_MS = 60_000;
 let folder: string;
 
@@ -65,15 +68,24 @@ describe('gatemesh demo', () => {
     await assertNothingLeft();
   });
 
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    it(`ends everything it started on ${signal}, in the middle of the tour`, async () => {
+  const endings = [
+    { signal: 'SIGINT', command: GATEMESH, args: ['demo'] },
+    { signal: 'SIGTERM', command: GATEMESH, args: ['demo'] },
+    // npm puts a shell in between, which would not hand the signal on.
+    { signal: 'SIGTERM', command: 'npm', args: ['run', 'demo'] },
+  ] as const;
+  for (const { signal, command, args } of endings) {
+    const name = [basename(command), ...args].join(' ');
+    it(`ends everything it started on ${signal} to ${name}, in the middle of the tour`, async () => {
       const logFile = join(folder, 'demo.log');
       const running = await startProcess({
         name: 'demo',
-        command: GATEMESH,
-        args: ['demo'],
+        command,
+        args,
+        cwd: ROOT,
         logFile,
-        env: { ...process.env, TMPDIR: folder },
+        // Newer versions of npm would have a cache of their own in TMPDIR.
+        env: { ...process.env, TMPDIR: folder, NODE_COMPILE_CACHE },
       });
       try {
         await eventually(async () => {

@@ -52,6 +52,11 @@ async function startOrigin(): Promise<Origin> {
     });
     request.on('end', () => {
       if (url === '/hang') return;
+      if (url === '/slow') {
+        response.setHeader('x-request-id', String(request.headers['x-request-id']));
+        setTimeout(() => response.end('late'), 700);
+        return;
+      }
       if (url === '/cut') {
         response.writeHead(200, { 'content-length': 100 });
         response.write('short');
@@ -93,6 +98,7 @@ async function startOrigin(): Promise<Origin> {
 interface Answer {
   readonly status: number;
   readonly headers: http.IncomingHttpHeaders;
+  readonly rawHeaders: readonly string[];
   readonly trailers: NodeJS.Dict<string>;
   readonly body: Buffer;
 }
@@ -117,6 +123,7 @@ async function call(
           resolve({
             status: response.statusCode!,
             headers: response.headers,
+            rawHeaders: response.rawHeaders,
             trailers: response.trailers,
             body: Buffer.concat(chunks),
           });
@@ -350,6 +357,22 @@ describe('the data path', () => {
           'a body nobody reads must not be held in memory',
         );
         stalled.destroy();
+      });
+
+      it("lets a route's own timeout win over the service's, and says the request's id once", async () => {
+        await apply({
+          'config/services/orders': { timeout: '300ms' },
+          'config/routes/patient': { host: 'patient.example', to: 'orders', timeout: '10s' },
+        });
+        const { status, rawHeaders } = await call(egress[hops], '/slow', {
+          headers: { host: 'patient.example', 'x-request-id': 'one' },
+        });
+        assert.equal(status, 200);
+        const ids = rawHeaders.filter(
+          (_, i) => rawHeaders[i - 1]?.toLowerCase() === 'x-request-id',
+        );
+        assert.deepEqual(ids, ['one']);
+        await apply();
       });
 
       it('answers 503 UH when no instance is healthy', async () => {

@@ -228,6 +228,22 @@ describe('HTTP/2 with', () => {
     assert.equal(stdout, 'done 2');
   });
 
+  it('a client that waits for 100 Continue', async () => {
+    const session = http2.connect(`http://127.0.0.1:${egress}`);
+    const stream = session.request({
+      ':method': 'POST',
+      ':path': '/',
+      ':authority': 'orders.mesh',
+      expect: '100-continue',
+    });
+    stream.on('continue', () => stream.end('body'));
+    let body = '';
+    for await (const chunk of stream) body += String(chunk);
+    assert.equal(body, 'done');
+    assert.equal(origin.seen.at(-1)!['expect'], undefined);
+    session.close();
+  });
+
   it('a preface in pieces', async () => {
     const { connect: dial } = await import('node:net');
     const socket = dial(egress, '127.0.0.1');

@@ -59,7 +59,10 @@ describe('request vectors', () => {
     });
     b.identity({
       bundle: pki.bundle,
-      svids: new Map([['spiffe://mesh.internal/svc/orders', pki.svid('svc', 'orders')]]),
+      svids: new Map([
+        ['spiffe://mesh.internal/svc/orders', pki.svid('svc', 'orders')],
+        ['spiffe://mesh.internal/edge/public', pki.svid('edge', 'public')],
+      ]),
     });
     const meshPort = await b.listen({ id: 'mesh', kind: 'mesh' });
     const edge = {

@@ -146,11 +146,14 @@ export const MESH_RULES = new HeaderRules(
   OWN,
 );
 
+/** A service may echo the id, a gateway names it in its errors: the client's own gateway says it, once. */
+const RESPONSE = { ...HOP_BY_HOP, 'x-request-id': RULE.drop } as const;
+
 /** From a service's instance: as little believed as a client. */
-export const RESPONSE_RULES = new HeaderRules(HOP_BY_HOP, OWN);
+export const RESPONSE_RULES = new HeaderRules(RESPONSE, OWN);
 
 /** From another gateway: its reason is read and passed on. */
 export const MESH_RESPONSE_RULES = new HeaderRules(
-  { ...HOP_BY_HOP, 'x-gatemesh-reason': RULE.reason },
+  { ...RESPONSE, 'x-gatemesh-reason': RULE.reason },
   OWN,
 );

@@ -288,13 +288,13 @@ export class Exchange implements ResponseSink, Member {
     const { requestHead: head, arrival } = this;
     if (head.method === 'CONNECT' || head.method === 'TRACE') return 'unsupported';
     if (arrival.service !== undefined) {
-      this.#target = this.#plane.tables.service(arrival.service);
+      const target = (this.#target = this.#plane.tables.service(arrival.service));
       this.#subset = undefined;
-      this.#allowedRetries = this.#target?.retryAttempts ?? 0;
-      this.#deadlineMs = now + (this.#target?.timeoutFor(head.isGrpc) ?? 0);
-      // Between gateways only the caller's one retries: two that do multiply the load on a sick service.
-      if (arrival.direction === 'ingress') this.#allowedRetries = 0;
-      return this.#target === undefined ? 'noRoute' : undefined;
+      if (target === undefined) return 'noRoute';
+      // The caller's gateway retries and keeps the time: two of them multiply a sick service's load, and cut a route's timeout.
+      this.#allowedRetries = arrival.direction === 'ingress' ? 0 : target.retryAttempts;
+      this.#deadlineMs = arrival.isFirstHop ? now + target.timeoutFor(head.isGrpc) : Infinity;
+      return undefined;
     }
     const { tables } = this.#plane;
     const resolution =

@@ -101,9 +101,9 @@ describe('gateway/config.md', () => {
 
   it('has a row for every metric with its labels, and no other', async () => {
     const rejected = [{ key: 'config/x', revision: 1, path: '$', error: 'x', using: null }];
-    const source = fakeSource({
-      status: () => ({ ...STATUS, registry: { ...STATUS.registry, rejected } }),
-    });
+    const identities = STATUS.identities.map((one) => ({ ...one, notAfter: null }));
+    const registry = { ...STATUS.registry, rejected };
+    const source = fakeSource({ status: () => ({ ...STATUS, identities, registry }) });
     const text = await new Metrics(source, createLog({ level: 'silent' })).render();
     const names = Array.from(text.matchAll(/^# TYPE (gatemesh_\w+)/gm), ([, name]) => name!);
     assert.deepEqual(rowsOf('Metrics').toSorted(), names.toSorted());

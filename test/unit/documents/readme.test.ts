@@ -63,10 +63,16 @@ function namesIn(section: string): ReadonlySet<string> {
   return new Set(spans.flatMap((span) => span.split(/\[?\]?\./)));
 }
 
-function wellFormed({ key, text }: Example): TypedDocument[] {
+interface Parsed {
+  readonly typed: TypedDocument;
+  readonly text: string;
+}
+
+/** Empty for `status/`, which is no part of the tables. */
+function wellFormed({ key, text }: Example): Parsed[] {
   const parsed = key.startsWith('status/') ? parseStatus(key, text) : parseDocument(key, text);
   if (!parsed.ok) assert.fail(`${key}\n${text}\n${messages(parsed.problems)}`);
-  return 'typed' in parsed ? [parsed.typed] : [];
+  return 'typed' in parsed ? [{ typed: parsed.typed, text }] : [];
 }
 
 function messages(problems: readonly Problem[]): string {
@@ -78,7 +84,7 @@ describe('registry/README.md', () => {
   const documents = examples.flatMap(wellFormed);
 
   it('has an example of every kind', () => {
-    const kinds = new Set(documents.map(({ kind }) => kind));
+    const kinds = new Set(documents.map(({ typed }) => typed.kind));
     assert.deepEqual(
       [...CONFIG_KINDS, 'nodes', 'instances'].filter((kind) => !kinds.has(kind as never)),
       [],
@@ -96,8 +102,10 @@ describe('registry/README.md', () => {
       key: `nodes/vm-a/instances/${service}/1`,
       text: examples.find(({ key }) => key.includes('/instances/'))!.text,
     }));
-    const known = knownOf([...documents, ...registered.flatMap(wellFormed)]);
-    const problems = documents.flatMap((document) => checkReferences(document, known, '{}'));
+    const known = knownOf(
+      [...documents, ...registered.flatMap(wellFormed)].map(({ typed }) => typed),
+    );
+    const problems = documents.flatMap(({ typed, text }) => checkReferences(typed, known, text));
     assert.deepEqual(problems, []);
   });
 

@@ -1,1 +1,0 @@
-export { parseFlags, usageError } from '#kit/flags.ts';
