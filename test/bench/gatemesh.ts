@@ -103,7 +103,7 @@ async function startEtcd(bed: Bed): Promise<string> {
 interface Ca {
   readonly url: string;
   readonly fingerprint: string;
-  token(node: string, service: string): Promise<string>;
+  token(node: string, service: string, gateway: string | undefined): Promise<string>;
 }
 
 async function startCa(bed: Bed): Promise<Ca> {
@@ -120,7 +120,10 @@ async function startCa(bed: Bed): Promise<Ca> {
   return {
     url: `https://127.0.0.1:${port}`,
     fingerprint,
-    token: (node, service) => ca('token', '--dir', folder, '--node', node, '--service', service),
+    token: (node, service, gateway) => {
+      const edge = gateway === undefined ? [] : ['--gateway', gateway];
+      return ca('token', '--dir', folder, '--node', node, '--service', service, ...edge);
+    },
   };
 }
 
@@ -135,7 +138,7 @@ async function startGateway(
 ): Promise<Node> {
   const [mesh, egress, admin] = await freePorts(3);
   mkdirSync(join(bed.folder, name));
-  const tokenFile = bed.file(`${name}/token`, await ca.token(name, service));
+  const tokenFile = bed.file(`${name}/token`, await ca.token(name, service, gateway));
   const config = {
     node: name,
     dataDir: join(bed.folder, name, 'data'),
