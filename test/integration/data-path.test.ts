@@ -52,6 +52,7 @@ async function startOrigin(): Promise<Origin> {
     });
     request.on('end', () => {
       if (url === '/hang') return;
+      if (url === '/big-head') response.setHeader('x-big', 'x'.repeat(100_000));
       if (url === '/slow') {
         response.setHeader('x-request-id', String(request.headers['x-request-id']));
         setTimeout(() => response.end('late'), 700);
@@ -373,6 +374,13 @@ describe('the data path', () => {
         );
         assert.deepEqual(ids, ['one']);
         await apply();
+      });
+
+      it('refuses a head no gateway takes, and nobody else notices', async () => {
+        const others = Array.from({ length: 4 }, () => call(egress[hops], '/slow'));
+        const { status, headers } = await call(egress[hops], '/big-head');
+        assert.deepEqual([status, headers['x-gatemesh-reason']], [502, 'UC']);
+        for (const other of await Promise.all(others)) assert.equal(other.status, 200);
       });
 
       it('answers 503 UH when no instance is healthy', async () => {

@@ -6,7 +6,7 @@ import type { Arrival } from '../request/identify.ts';
 import type { Downstream, Failure } from '../request/ports.ts';
 import { BadMessage } from '../codec/bad-message.ts';
 import { ChunkDecoder } from '../codec/chunked.ts';
-import { MAX_HEAD_BYTES } from '../codec/limits.ts';
+import { headEnd } from '../codec/head-end.ts';
 import { Exchange } from '../request/exchange.ts';
 import { BODY_UNKNOWN } from '../request/ports.ts';
 import { refusal } from '../request/respond.ts';
@@ -290,9 +290,8 @@ export class H1Server extends Wire implements Downstream, ChunkSink {
     }
     // RFC 9112 §2.2: one empty line before a request is forgiven.
     if (all[from] === 13 && all[from + 1] === 10 && until - from >= 2) from += 2;
-    const close = all.indexOf('\r\n\r\n', from, 'latin1');
-    if (close < 0 || close + 4 > until) {
-      if (until - from > MAX_HEAD_BYTES) throw new BadMessage(431, 'the request head is too large');
+    const close = headEnd(all, from, until, 431);
+    if (close < 0) {
       if (until > from) {
         refuseBareLineEnds(all, from, until);
         // The time for a head runs from its first byte, not from the end of the request before.
@@ -301,7 +300,6 @@ export class H1Server extends Wire implements Downstream, ChunkSink {
       }
       return -1;
     }
-    if (close - from > MAX_HEAD_BYTES) throw new BadMessage(431, 'the request head is too large');
     if (this.#onHttp2 !== undefined) {
       if (all.compare(PREFACE_HEAD, 0, PREFACE_HEAD.length, from, close + 4) === 0) {
         this.#handOver(Buffer.from(all.subarray(from, until)));

@@ -7,7 +7,7 @@ import type { InstancePool } from './instance-pool.ts';
 import { BadMessage } from '../codec/bad-message.ts';
 import { ChunkDecoder } from '../codec/chunked.ts';
 import { RESPONSE_RULES } from '../codec/header-rules.ts';
-import { MAX_HEAD_BYTES } from '../codec/limits.ts';
+import { headEnd } from '../codec/head-end.ts';
 import { FAILURES } from '../request/failures.ts';
 import { BODY_NONE, BODY_UNKNOWN, MAX_INTERIM } from '../request/ports.ts';
 import { dial, readFrom } from '../sockets.ts';
@@ -187,10 +187,8 @@ export class InstanceConnection extends Wire implements Upstream, ChunkSink {
       until = all.length;
       this.#held = undefined;
     }
-    const close = all.indexOf('\r\n\r\n', from, 'latin1');
-    if (close < 0 || close + 4 > until) {
-      if (until - from > MAX_HEAD_BYTES)
-        throw new BadMessage(502, 'the response head is too large');
+    const close = headEnd(all, from, until, 502);
+    if (close < 0) {
       this.#held = Buffer.from(all.subarray(from, until));
       return -1;
     }
