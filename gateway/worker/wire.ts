@@ -1,7 +1,10 @@
 import type { Socket } from 'node:net';
+import { borrow, LOAN_BYTES } from './loans.ts';
 
 /** Above this much unsent data a source is paused until the socket drains. */
 const HIGH_WATER_BYTES = 262_144;
+/** What is shorter gets memory of its own: a slow reader must not hold 64 KiB for each hundred bytes. */
+const WORTH_A_LOAN_BYTES = 8_192;
 /** A peer that reads nothing for this long will not get the rest. */
 const LINGER_MS = 60_000;
 
@@ -53,7 +56,14 @@ export abstract class Wire {
 
   /** Copies: `bytes` belongs to whoever is reading. */
   writeBytes(bytes: Buffer, start: number, end: number): boolean {
-    this.socket.write(Buffer.from(bytes.subarray(start, end)));
+    const length = end - start;
+    if (length < WORTH_A_LOAN_BYTES || length > LOAN_BYTES) {
+      this.socket.write(Buffer.from(bytes.subarray(start, end)));
+    } else {
+      const loan = borrow();
+      bytes.copy(loan.bytes, 0, start, end);
+      this.socket.write(loan.bytes.subarray(0, length), loan.giveBack);
+    }
     return !this.isClogged;
   }
 

@@ -3,6 +3,7 @@ import type { MuxStream } from './stream.ts';
 import { BadMessage } from '../codec/bad-message.ts';
 import { CR, LF } from '../codec/chars.ts';
 import { readTrailers } from '../codec/chunked.ts';
+import { borrow, LOAN_BYTES, type Loan } from '../loans.ts';
 import { readFrom } from '../sockets.ts';
 import { Wire } from '../wire.ts';
 import {
@@ -16,7 +17,7 @@ import {
   WINDOW_BYTES,
 } from './frames.ts';
 
-const OUT_BYTES = 65_536;
+const NOTHING = Buffer.alloc(0);
 /** What a peer may leave unread: that windows of all streams are full, and no more. */
 const MAX_UNSENT_BYTES = MAX_STREAMS * WINDOW_BYTES;
 /** A peer that is quiet this long while streams are open is asked for a sign of life … */
@@ -31,7 +32,9 @@ const PONG_WITHIN_MS = 1_000;
  */
 export abstract class MuxConnection extends Wire {
   protected readonly streams = new Map<number, MuxStream>();
-  #out = Buffer.allocUnsafeSlow(OUT_BYTES);
+  /** Frames of this turn; undefined when there are none, so that a quiet connection holds no buffer. */
+  #loan: Loan | undefined;
+  #out: Buffer = NOTHING;
   #used = 0;
   #isFlushScheduled = false;
   readonly #flush = (): void => {
@@ -146,16 +149,18 @@ export abstract class MuxConnection extends Wire {
   }
 
   protected flush(): void {
-    if (this.#used === 0 || this.isClosed) return;
-    this.socket.write(this.#out.subarray(0, this.#used));
+    const used = this.#used;
+    if (used === 0) return;
     this.#used = 0;
+    // What is written for a connection that has gone meanwhile goes nowhere.
+    if (this.isClosed) return;
+    this.socket.write(this.#out.subarray(0, used), this.#loan?.giveBack);
+    this.#loan = undefined;
+    this.#out = NOTHING;
     // More than the windows allow: a peer that makes us answer and does not read.
     if (this.socket.writableLength > MAX_UNSENT_BYTES) {
       this.socket.destroy(new MuxError('a peer that does not read what it asks for'));
-      return;
     }
-    // TLS has taken the bytes already when nothing is queued; otherwise they are still being referred to.
-    if (this.socket.writableLength > 0) this.#out = Buffer.allocUnsafeSlow(OUT_BYTES);
   }
 
   /** Reserves a frame in the output and returns where its payload goes. */
@@ -163,7 +168,11 @@ export abstract class MuxConnection extends Wire {
     const needed = FRAME_HEADER_BYTES + length;
     if (this.#used + needed > this.#out.length) {
       this.flush();
-      if (needed > this.#out.length) this.#out = Buffer.allocUnsafeSlow(needed);
+      if (needed > LOAN_BYTES) this.#out = Buffer.allocUnsafeSlow(needed);
+      else {
+        this.#loan ??= borrow();
+        this.#out = this.#loan.bytes;
+      }
     }
     if (!this.#isFlushScheduled) {
       this.#isFlushScheduled = true;
