@@ -13,33 +13,9 @@ import type { RequestView } from '../../gateway/worker/routing/request-view.ts';
 import { Tables } from '../../gateway/worker/tables.ts';
 import { ejectionGroup, endpoints, instance } from '../unit/balance/simulation.ts';
 import { path, route } from '../unit/routing/routes.ts';
+import { cpuMs, nsPerCall, row } from './micro.ts';
 
 const ROUNDS = 300_000;
-
-function nsPerCall(rounds: number, call: (i: number) => unknown): number {
-  let kept: unknown;
-  for (let i = 0; i < rounds / 4; i++) kept = call(i);
-  const took = cpuMs(() => {
-    for (let i = 0; i < rounds; i++) kept = call(i);
-  });
-  // Read, so that the calls cannot be thrown away.
-  if (kept === Symbol.iterator) throw new Error('impossible');
-  return (took * 1e6) / rounds;
-}
-
-/** CPU time and not time on the wall: what else runs on the machine counts less. */
-function cpuMs(run: () => unknown): number {
-  const before = process.cpuUsage();
-  run();
-  const { user, system } = process.cpuUsage(before);
-  return (user + system) / 1e3;
-}
-
-function row(what: string, value: number, unit: string): void {
-  process.stdout.write(
-    `${what.padEnd(64)} ${value.toFixed(value < 10 ? 2 : 0).padStart(8)} ${unit}\n`,
-  );
-}
 
 /** As the data path asks: a new string for each request, so that its hash is not there yet. */
 function request(host: string, text: string): RequestView {

@@ -24,6 +24,17 @@ export const UNRESERVED = table(
   (b) => isAlphaNumeric(b) || b === 45 || b === 46 || b === 95 || b === 126,
 );
 
+/** What a request id may be made of: nothing that a log, a URL or a header field would have to escape. */
+export const REQUEST_ID = table(
+  (b) => isAlphaNumeric(b) || '._:@=+/-'.includes(String.fromCharCode(b)),
+);
+
+/** RFC 9562 and W3C Trace Context write ids so. */
+export const LOWER_HEX = table((b) => (b >= 48 && b <= 57) || (b >= 97 && b <= 102));
+
+/** ASCII letters in lower case, every other byte as it is: names of fields are compared without case. */
+export const LOWER = Uint8Array.from({ length: 256 }, (_, b) => (b >= 65 && b <= 90 ? b + 32 : b));
+
 /** Value of a hexadecimal digit, or -1. */
 export function hexValue(byte: number): number {
   if (byte >= 48 && byte <= 57) return byte - 48;

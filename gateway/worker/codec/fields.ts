@@ -64,27 +64,6 @@ export interface FieldVisitor {
   ): boolean;
 }
 
-/** A field's value without trailing white space (leading is skipped by the parser). */
-export function valueText(bytes: Buffer, start: number, end: number): string {
-  let last = end;
-  while (last > start && (bytes[last - 1] === SP || bytes[last - 1] === HTAB)) last--;
-  return bytes.latin1Slice(start, last);
-}
-
-/** RFC 9110 §8.6: digits only, no sign, no list. -1 when it is not one. */
-export function contentLength(bytes: Buffer, start: number, end: number): number {
-  let last = end;
-  while (last > start && (bytes[last - 1] === SP || bytes[last - 1] === HTAB)) last--;
-  if (last === start || last - start > 15) return -1;
-  let length = 0;
-  for (let i = start; i < last; i++) {
-    const digit = bytes[i]! - 48;
-    if (digit < 0 || digit > 9) return -1;
-    length = length * 10 + digit;
-  }
-  return length;
-}
-
 /** Removes the lines whose name is in `names` (lower case): the fields that `Connection` listed (RFC 9110 §7.6.1). */
 export function withoutFields(lines: string, names: ReadonlySet<string>): string {
   let kept = '';

@@ -1,3 +1,10 @@
+import { LOWER } from './chars.ts';
+
+const LETTER_X = 0x78;
+const UNDERSCORE = 0x5f;
+/** Of a name without a rule; `RULE.none` is a rule: this one of a family passes. */
+const UNKNOWN = -1;
+
 /**
  * Which fields mean something to a gateway, by where the message comes from. Everything else is
  * copied as it stands. The order that keeps identity headers safe (CVE-2026-33805 in reply-from):
@@ -27,13 +34,27 @@ export const RULE = {
   hops: 18,
 } as const;
 
-/** Looks a field's name up by its bytes; made once per kind of message. */
+interface Name {
+  /** Lower case. */
+  readonly bytes: Buffer;
+  readonly rule: number;
+}
+
+/** Slots of the hash table of names; a power of two, several times what any set of rules has. */
+const SLOTS = 256;
+
+/**
+ * Looks a field's name up by its bytes; made once per kind of message. A name is compared where it
+ * lies: a string made of it, lower-cased and hashed, for each field of each message was a tenth of
+ * what a request costs (test/bench/micro-codec.ts).
+ */
 export class HeaderRules {
   /** 1 for first bytes that any rule starts with: the cheapest possible "not interesting". */
   readonly first = new Uint8Array(256);
   readonly #lengths = new Uint8Array(256);
-  readonly #names: ReadonlyMap<string, number>;
-  readonly #families: readonly (readonly [prefix: string, rule: number])[];
+  /** By `slotOf`, with the next free slot for those that share one. */
+  readonly #slots: (Name | undefined)[] = Array.from({ length: SLOTS }, () => undefined);
+  readonly #families: readonly Name[];
 
   /**
    * @param names lower-case field name to rule
@@ -43,39 +64,77 @@ export class HeaderRules {
     names: Readonly<Record<string, number>>,
     families: readonly (readonly [prefix: string, rule: number])[],
   ) {
-    this.#names = new Map(Object.entries(names));
-    this.#families = families;
-    for (const name of [...this.#names.keys(), ...families.map(([prefix]) => prefix)]) {
-      const lower = name.charCodeAt(0);
+    this.#families = families.map(([prefix, rule]) => ({ bytes: Buffer.from(prefix), rule }));
+    for (const [text, rule] of Object.entries(names)) {
+      const bytes = Buffer.from(text);
+      let slot = slotOf(bytes, 0, bytes.length);
+      while (this.#slots[slot] !== undefined) slot = (slot + 1) % SLOTS;
+      this.#slots[slot] = { bytes, rule };
+      this.#lengths[bytes.length] = 1;
+    }
+    for (const text of [...Object.keys(names), ...families.map(([prefix]) => prefix)]) {
+      const lower = text.charCodeAt(0);
       this.first[lower] = 1;
       this.first[lower - 32] = 1;
-      this.#lengths[name.length] = 1;
     }
   }
 
   lookUp(bytes: Buffer, start: number, end: number): number {
-    const isFamily = (bytes[start]! | 32) === 0x78;
+    const isFamily = LOWER[bytes[start]!] === LETTER_X;
     if (!isFamily && this.#lengths[end - start] === 0) return RULE.none;
-    const name = bytes.latin1Slice(start, end).toLowerCase();
-    const exact = this.#names.get(name);
-    if (exact !== undefined) return exact;
-    if (name.includes('_')) return this.#underscored(name.replaceAll('_', '-'));
-    return isFamily ? this.#family(name) : RULE.none;
+    const exact = this.#exact(bytes, start, end);
+    if (exact !== UNKNOWN) return exact;
+    if (hasUnderscore(bytes, start, end)) return this.#underscored(bytes, start, end);
+    return isFamily ? this.#family(bytes, start, end) : RULE.none;
   }
 
-  #family(name: string): number {
-    for (const [prefix, rule] of this.#families) {
-      if (name.startsWith(prefix)) return rule;
+  #exact(bytes: Buffer, start: number, end: number): number {
+    let slot = slotOf(bytes, start, end);
+    for (;;) {
+      const name = this.#slots[slot];
+      if (name === undefined) return UNKNOWN;
+      if (name.bytes.length === end - start && startsWith(bytes, start, name.bytes)) {
+        return name.rule;
+      }
+      slot = (slot + 1) % SLOTS;
+    }
+  }
+
+  #family(bytes: Buffer, start: number, end: number): number {
+    for (const { bytes: prefix, rule } of this.#families) {
+      if (end - start >= prefix.length && startsWith(bytes, start, prefix)) return rule;
     }
     return RULE.none;
   }
 
   /** `x_forwarded_for` becomes HTTP_X_FORWARDED_FOR in CGI and WSGI, as the real one does: never passed on. */
-  #underscored(name: string): number {
-    const rule = this.#names.get(name) ?? this.#family(name);
+  #underscored(bytes: Buffer, start: number, end: number): number {
+    const name = Buffer.from(bytes.latin1Slice(start, end).replaceAll('_', '-'), 'latin1');
+    const exact = this.#exact(name, 0, name.length);
+    const rule = exact === UNKNOWN ? this.#family(name, 0, name.length) : exact;
     if (rule === RULE.none) return RULE.none;
     return rule === RULE.contentLength || rule === RULE.transferEncoding ? RULE.refuse : RULE.drop;
   }
+}
+
+/** Names that matter differ in length, first or last letter often enough. */
+function slotOf(bytes: Buffer, start: number, end: number): number {
+  const first = LOWER[bytes[start]!]!;
+  const last = LOWER[bytes[end - 1]!]!;
+  const middle = LOWER[bytes[(start + end) >>> 1]!]!;
+  return (((end - start) * 31 + first) * 7 + last * 5 + middle) & (SLOTS - 1);
+}
+
+function startsWith(bytes: Buffer, start: number, lower: Buffer): boolean {
+  for (let i = 0; i < lower.length; i++) {
+    if (LOWER[bytes[start + i]!] !== lower[i]) return false;
+  }
+  return true;
+}
+
+function hasUnderscore(bytes: Buffer, start: number, end: number): boolean {
+  for (let at = start; at < end; at++) if (bytes[at] === UNDERSCORE) return true;
+  return false;
 }
 
 /** RFC 9110 §7.6.1 and the non-standard ones that only concern one connection. */

@@ -3,13 +3,13 @@ import type { HeaderRules } from './header-rules.ts';
 import { BadMessage } from './bad-message.ts';
 import { SP, TARGET, TOKEN } from './chars.ts';
 import { readFieldList } from './field-list.ts';
-import { contentLength, findField, readFields, valueText, withoutFields } from './fields.ts';
+import { findField, readFields, withoutFields } from './fields.ts';
 import { MESH_RULES, RULE } from './header-rules.ts';
 import { MAX_TARGET_BYTES } from './limits.ts';
 import { canonicalPath, SUSPICIOUS_PATH } from './path.ts';
+import * as values from './values.ts';
 
 const HOST = /^(?:\[[0-9a-f:.]{2,45}\]|[a-z0-9](?:[-a-z0-9._]{0,253})?)(?::(\d{1,5}))?$/;
-const REQUEST_ID = /^[A-Za-z0-9._:@=+/-]{1,128}$/;
 const METHOD = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 const PATH = /^[\x21-\x7e]+$/;
 /** RFC 9113 §8.3.1. */
@@ -17,8 +17,6 @@ const PSEUDO = [':method', ':scheme', ':authority', ':path'] as const;
 const HOPS = /^\d{1,4}$/;
 /** What a TCP connection asks for between gateways, as a WebSocket does: bytes both ways, and nothing else. */
 export const TCP_UPGRADE = 'gatemesh-tcp';
-/** W3C Trace Context §3.2: version 00, lower-case hex, neither id all zeros. */
-const TRACEPARENT = /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/;
 
 /**
  * One request head after parsing: what the gateway acts on, and the other field lines as they came.
@@ -67,6 +65,7 @@ export class RequestHead implements FieldVisitor {
   /** No Host looks like this. */
   #lastAuthority = ' ';
   #lastHost = '';
+  #lastInstance = '';
 
   get hasBody(): boolean {
     return this.isChunked || this.contentLength > 0;
@@ -119,7 +118,7 @@ export class RequestHead implements FieldVisitor {
     if (at === start || bytes[at] !== SP) {
       throw new BadMessage(400, 'the request line does not start with a method and one space');
     }
-    this.method = methodName(bytes, start, at);
+    this.method = values.textLike(this.method, bytes, start, at);
     const targetStart = ++at;
     while (TARGET[bytes[at]!] === 1) at++;
     if (at === targetStart || bytes[at] !== SP) {
@@ -181,57 +180,72 @@ export class RequestHead implements FieldVisitor {
       case RULE.host:
         if (this.#hasHost) throw new BadMessage(400, 'more than one Host');
         this.#hasHost = true;
-        this.authority = valueText(bytes, start, end);
+        this.authority = values.textLike(
+          this.#lastAuthority,
+          bytes,
+          start,
+          values.valueEnd(bytes, start, end),
+        );
         return true;
       case RULE.contentLength:
         if (this.contentLength >= 0) throw new BadMessage(400, 'more than one Content-Length');
-        this.contentLength = contentLength(bytes, start, end);
+        this.contentLength = values.contentLength(bytes, start, end);
         if (this.contentLength < 0) throw new BadMessage(400, 'Content-Length is not a number');
         return true;
       case RULE.transferEncoding:
-        if (this.isChunked || valueText(bytes, start, end).toLowerCase() !== 'chunked') {
+        if (this.isChunked || values.valueText(bytes, start, end).toLowerCase() !== 'chunked') {
           throw new BadMessage(400, 'Transfer-Encoding is not exactly "chunked"');
         }
         this.isChunked = true;
         return true;
       case RULE.connection:
-        this.#connection(valueText(bytes, start, end).toLowerCase());
+        if (values.isValue(bytes, start, end, 'keep-alive')) this.#keepAlive = true;
+        else this.#connection(values.valueText(bytes, start, end).toLowerCase());
         return true;
       case RULE.expect:
-        if (valueText(bytes, start, end).toLowerCase() !== '100-continue') {
+        if (values.valueText(bytes, start, end).toLowerCase() !== '100-continue') {
           throw new BadMessage(417, 'Expect is not "100-continue"');
         }
         this.expectsContinue = true;
         return true;
       case RULE.upgrade:
-        this.upgrade = valueText(bytes, start, end).toLowerCase();
+        this.upgrade = values.valueText(bytes, start, end).toLowerCase();
         return true;
       case RULE.te:
         this.acceptsTrailers ||= /(?:^|,)\s*trailers\s*(?:$|,|;)/i.test(
-          valueText(bytes, start, end),
+          values.valueText(bytes, start, end),
         );
         return true;
       case RULE.requestId:
-        this.requestId = matching(REQUEST_ID, valueText(bytes, start, end));
+        this.requestId = values.requestId(bytes, start, end);
         return true;
       case RULE.traceparent:
-        this.traceparent = matching(TRACEPARENT, valueText(bytes, start, end));
+        this.traceparent = values.traceparent(bytes, start, end);
         return true;
       case RULE.forwardedFor:
-        this.forwardedFor += (this.forwardedFor && ', ') + valueText(bytes, start, end);
+        this.forwardedFor += (this.forwardedFor && ', ') + values.valueText(bytes, start, end);
         return true;
       case RULE.forwardedProto:
-        this.forwardedProto = valueText(bytes, start, end);
+        this.forwardedProto = values.valueText(bytes, start, end);
         return true;
       case RULE.forwardedHost:
-        this.forwardedHost = valueText(bytes, start, end);
+        this.forwardedHost = values.valueText(bytes, start, end);
         return true;
       case RULE.instance:
-        this.instance = valueText(bytes, start, end);
+        this.#lastInstance = values.textLike(
+          this.#lastInstance,
+          bytes,
+          start,
+          values.valueEnd(bytes, start, end),
+        );
+        this.instance = this.#lastInstance;
         return true;
       case RULE.hops:
         // Of several the largest, and no more than counts: it only ever gets the request itself refused.
-        this.hops = Math.max(this.hops, Number(matching(HOPS, valueText(bytes, start, end))));
+        this.hops = Math.max(
+          this.hops,
+          Number(matching(HOPS, values.valueText(bytes, start, end))),
+        );
         return true;
       case RULE.refuse:
         throw new BadMessage(
@@ -283,16 +297,12 @@ export class RequestHead implements FieldVisitor {
   }
 
   #connection(value: string): void {
-    if (value === 'keep-alive') this.#keepAlive = true;
-    else if (value === 'close') this.closes = true;
-    else {
-      for (const part of value.split(',')) {
-        const option = part.trim();
-        if (option === 'close') this.closes = true;
-        else if (option === 'keep-alive') this.#keepAlive = true;
-        else if (option !== '' && option !== 'upgrade' && option !== 'te') {
-          (this.#listed ??= new Set()).add(option);
-        }
+    for (const part of value.split(',')) {
+      const option = part.trim();
+      if (option === 'close') this.closes = true;
+      else if (option === 'keep-alive') this.#keepAlive = true;
+      else if (option !== '' && option !== 'upgrade' && option !== 'te') {
+        (this.#listed ??= new Set()).add(option);
       }
     }
   }
@@ -360,17 +370,4 @@ export class RequestHead implements FieldVisitor {
 
 function matching(pattern: RegExp, value: string): string {
   return pattern.test(value) ? value : '';
-}
-
-/** GET and POST without making a string. */
-function methodName(bytes: Buffer, start: number, end: number): string {
-  if (
-    end - start === 3 &&
-    bytes[start] === 0x47 &&
-    bytes[start + 1] === 0x45 &&
-    bytes[start + 2] === 0x54
-  ) {
-    return 'GET';
-  }
-  return bytes.latin1Slice(start, end);
 }

@@ -4,8 +4,11 @@ import type { HeaderRules } from './header-rules.ts';
 import { BadMessage } from './bad-message.ts';
 import { FIELD_VALUE, SP } from './chars.ts';
 import { readFieldList } from './field-list.ts';
-import { contentLength, readFields, valueText, withoutFields } from './fields.ts';
+import { readFields, withoutFields } from './fields.ts';
 import { RULE } from './header-rules.ts';
+import { contentLength, isValue, textLike, valueText } from './values.ts';
+
+const HTTP_1 = 'HTTP/1.';
 
 /** One response head after parsing; as strict as a request, since an origin can be hostile too. Filled anew each time. */
 export class ResponseHead implements FieldVisitor {
@@ -34,9 +37,8 @@ export class ResponseHead implements FieldVisitor {
   parse(bytes: Buffer, start: number, end: number, rules: HeaderRules): void {
     this.#reset();
     const minor = bytes[start + 7]! - 48;
-    const isHttp1 =
-      bytes.latin1Slice(start, start + 7) === 'HTTP/1.' && (minor === 0 || minor === 1);
-    if (!isHttp1 || bytes[start + 8] !== SP)
+    const isHttp1 = textLike(HTTP_1, bytes, start, start + 7) === HTTP_1;
+    if (!isHttp1 || (minor !== 0 && minor !== 1) || bytes[start + 8] !== SP)
       throw bad('the status line is not HTTP/1.1 or HTTP/1.0');
     this.isHttp10 = minor === 0;
     const hundreds = bytes[start + 9]! - 48;
@@ -56,7 +58,7 @@ export class ResponseHead implements FieldVisitor {
     ) {
       throw bad('the status line has a control character or a bare line end');
     }
-    this.statusText = bytes.latin1Slice(start + 9, at);
+    this.statusText = textLike(this.statusText, bytes, start + 9, at);
 
     this.lines = readFields(bytes, at + 2, end, rules, this);
     if (this.#listed !== undefined) this.lines = withoutFields(this.lines, this.#listed);
@@ -96,6 +98,10 @@ export class ResponseHead implements FieldVisitor {
         this.isChunked = true;
         return true;
       case RULE.connection:
+        if (isValue(bytes, start, end, 'keep-alive')) {
+          this.#keepAlive = true;
+          return true;
+        }
         for (const part of valueText(bytes, start, end).toLowerCase().split(',')) {
           const option = part.trim();
           if (option === 'close') this.closes = true;
