@@ -1,4 +1,3 @@
-import { formatIdentity } from '../../../ca/identity.ts';
 import { ADDRESS_WANTED, parseAddress, type Address } from '#kit/address.ts';
 import { MeshError } from '#kit/errors.ts';
 import type { Endpoint } from '../balance/endpoint.ts';
@@ -10,7 +9,6 @@ import type { LocalPool } from '../data-plane.ts';
 import { H2InstancePool } from '../upstream/h2-pool.ts';
 import { InstancePool } from '../upstream/instance-pool.ts';
 import { RawConnection } from '../upstream/raw-connection.ts';
-import { callerLine } from './headers.ts';
 
 /** One request to be sent: its head as forwarded, and the bytes of its body that are there. */
 export interface Sending {
@@ -42,12 +40,8 @@ export function attempt(
   if (endpoint.instance.protocol === 'tcp') {
     return new RawConnection(appAddress(endpoint), sending.connectTimeoutMs, exchange);
   }
-  const own = formatIdentity({
-    trustDomain: plane.settings.trustDomain,
-    kind: 'svc',
-    name: endpoint.service,
-  });
-  const head = sending.forwarded + callerLine(own, sourceIdentity);
+  const { trustDomain } = plane.settings;
+  const head = sending.forwarded + exchange.forwarding.callerLine(trustDomain, endpoint.service);
   return localPool(plane, endpoint).open(exchange, head, sending);
 }
 

@@ -4,16 +4,16 @@ import type { Arrival } from './identify.ts';
 import type { DataPlane } from '../data-plane.ts';
 import type { Member } from '../roster.ts';
 import type { Endpoint } from '../balance/endpoint.ts';
-import type { ServiceTarget } from '../balance/service-target.ts';
+import type { Outcome } from '../balance/standing.ts';
 import { RequestHead } from '../codec/request-head.ts';
 import { ResponseHead } from '../codec/response-head.ts';
-import { pickDestination } from '../routing/split.ts';
 import { admit } from './admit.ts';
 import { attempt } from './attempt.ts';
 import { FAILURES } from './failures.ts';
-import { forwardedHead } from './headers.ts';
+import { Forwarding } from './headers.ts';
 import { nextTraceparent, randomHex } from './ids.ts';
 import { KeptBody } from './kept-body.ts';
+import { Plan } from './match.ts';
 import { pickAny, pickLocal } from './pick.ts';
 import { mayRetry } from './retry.ts';
 import { BODY_NONE } from './ports.ts';
@@ -34,19 +34,16 @@ export class Exchange implements ResponseSink, Member {
   readonly requestHead = new RequestHead();
   readonly responseHead = new ResponseHead();
   readonly arrival: Arrival;
+  readonly forwarding: Forwarding;
   readonly #plane: DataPlane;
   readonly #downstream: Downstream;
+  readonly #plan = new Plan();
 
   #phase: Phase = 'idle';
   #upstream: Upstream | undefined;
   #endpoint: Endpoint | undefined;
   #failed: Endpoint | undefined;
-  #target: ServiceTarget | undefined;
-  #subset: string | undefined;
-  #routeName = '';
-  #allowedRetries = 0;
   #tries = 0;
-  #deadlineMs = 0;
   #startedMs = 0;
   #attemptMs = 0;
   /** When a byte last moved, as of the sweep before. */
@@ -69,6 +66,7 @@ export class Exchange implements ResponseSink, Member {
     this.#plane = plane;
     this.#downstream = downstream;
     this.arrival = arrival;
+    this.forwarding = new Forwarding(arrival, downstream.clientAddress);
   }
 
   get isActive(): boolean {
@@ -89,33 +87,32 @@ export class Exchange implements ResponseSink, Member {
     this.#trailers = '';
     this.#failed = undefined;
     this.#endpoint = undefined;
-    this.#target = undefined;
-    this.#routeName = '';
     this.#kept.drop();
     this.#isResponseEnded = false;
-    this.#requestId = this.requestHead.requestId || randomHex(16);
+    this.#requestId = this.requestHead.requestId || randomHex(32);
     this.#traceparent = nextTraceparent(this.requestHead.traceparent);
     this.#reason = '';
     this.#plane.exchanges.add(this);
 
+    const plan = this.#plan;
     const refused =
-      this.#match(now) ?? this.#authorise() ?? admit(this.requestHead, this.#target!.load);
+      plan.match(this.#plane, this.arrival, this.requestHead, now) ??
+      this.#authorise() ??
+      admit(this.requestHead, plan.target!.load);
     if (refused !== undefined) {
       this.#fail(FAILURES[refused]);
       return;
     }
-    if (this.#allowedRetries > 0 && (end > start || !isEnded)) this.#kept.begin();
+    if (plan.retryAttempts > 0 && (end > start || !isEnded)) this.#kept.begin();
     if (end > start) this.#kept.add(bytes!, start, end);
-    this.#forwarded = forwardedHead(
+    this.#forwarded = this.forwarding.head(
       this.requestHead,
-      this.arrival,
-      this.#downstream.clientAddress,
       this.#requestId,
       this.#traceparent,
-      this.#target!.name,
+      plan.target!.name,
     );
     if (this.requestHead.expectsContinue && !isEnded) this.#downstream.inform('100 Continue\r\n');
-    this.#pickAndAttempt(bytes, start, end, isEnded);
+    this.#pickAndAttempt(bytes, start, end, isEnded, now);
   }
 
   requestBody(bytes: Buffer, start: number, end: number): void {
@@ -132,8 +129,9 @@ export class Exchange implements ResponseSink, Member {
     this.#trailers = trailers;
     this.#upstream?.sendEnd(trailers);
     if (!this.#isResponseEnded) return;
-    this.#upstreamDone();
-    this.#observe();
+    const now = this.#plane.now();
+    this.#upstreamDone(now);
+    this.#observe(now);
   }
 
   downstreamDrained(): void {
@@ -147,8 +145,9 @@ export class Exchange implements ResponseSink, Member {
     this.#reason = FAILURES.clientGone.reason;
     if (this.#phase === 'waiting') this.#status = FAILURES.clientGone.status;
     this.#upstream?.cancel();
-    this.#endpointFinished('gone');
-    this.#observe();
+    const now = this.#plane.now();
+    this.#endpointFinished('gone', now);
+    this.#observe(now);
   }
 
   /** Something that was no request was answered by the listener. */
@@ -162,20 +161,20 @@ export class Exchange implements ResponseSink, Member {
    */
   expire(nowMs: number): void {
     const isWaiting = this.#phase === 'waiting';
-    const hasDeadline = isWaiting && this.#deadlineMs < Infinity;
-    const idleMs = this.#target?.idleTimeoutMs ?? Infinity;
-    if (nowMs < (hasDeadline ? this.#deadlineMs : this.#movedMs + idleMs)) return;
+    const hasDeadline = isWaiting && this.#plan.deadlineMs < Infinity;
+    const idleMs = this.#plan.target?.idleTimeoutMs ?? Infinity;
+    if (nowMs < (hasDeadline ? this.#plan.deadlineMs : this.#movedMs + idleMs)) return;
     this.#upstream?.cancel();
     this.#upstream = undefined;
     // A request whose own body has not arrived says nothing about the service.
-    this.#endpointFinished(isWaiting && this.#isRequestEnded ? 'reset' : 'gone');
+    this.#endpointFinished(isWaiting && this.#isRequestEnded ? 'reset' : 'gone', nowMs);
     if (isWaiting) {
       this.#fail(FAILURES.timeout);
       return;
     }
     this.#reason = FAILURES.timeout.reason;
     this.#downstream.abort(FAILURES.timeout);
-    this.#observe();
+    this.#observe(nowMs);
   }
 
   // === the answer, from the upstream ===
@@ -196,11 +195,12 @@ export class Exchange implements ResponseSink, Member {
     length: number,
   ): void {
     const { responseHead: head, requestHead: request } = this;
+    const now = this.#plane.now();
     this.#phase = 'answering';
     this.#movedMs = this.#plane.coarseMs;
     this.#status = head.status;
     this.#reason = head.reason;
-    this.#upstreamMs = this.#plane.now() - this.#attemptMs;
+    this.#upstreamMs = now - this.#attemptMs;
     this.#responseBytes = end - start;
     this.#kept.drop();
     const bodiless = request.method === 'HEAD' || head.status === 204 || head.status === 304;
@@ -208,7 +208,7 @@ export class Exchange implements ResponseSink, Member {
     if (head.reason !== '') text += `x-gatemesh-reason: ${head.reason}\r\n`;
     if (this.arrival.isFirstHop) text += `x-request-id: ${this.#requestId}\r\n`;
     const declared = bodiless && head.status !== 204 ? head.contentLength : -1;
-    if (isEnded) this.#upstreamDone();
+    if (isEnded) this.#upstreamDone(now);
     const flows = this.#downstream.respond(
       text,
       bodiless ? BODY_NONE : length,
@@ -218,7 +218,7 @@ export class Exchange implements ResponseSink, Member {
       end,
       isEnded,
     );
-    if (isEnded) this.#observe();
+    if (isEnded) this.#observe(now);
     else if (!flows) this.#upstream?.readBody(false);
   }
 
@@ -234,9 +234,10 @@ export class Exchange implements ResponseSink, Member {
       this.#downstream.respondEnd('');
       return;
     }
-    this.#upstreamDone();
+    const now = this.#plane.now();
+    this.#upstreamDone(now);
     this.#downstream.respondEnd(trailers);
-    this.#observe();
+    this.#observe(now);
   }
 
   upstreamDrained(): void {
@@ -245,20 +246,21 @@ export class Exchange implements ResponseSink, Member {
 
   upstreamFailed(failure: Failure): void {
     this.#upstream = undefined;
+    const now = this.#plane.now();
     const outcome = failure.isUnsent ? 'connect' : 'reset';
-    this.#endpointFinished(failure.isEndpointFault ? outcome : 'gone');
+    this.#endpointFinished(failure.isEndpointFault ? outcome : 'gone', now);
     if (this.#phase === 'answering' || this.#phase === 'tunnel') {
       this.#reason = failure.reason;
       this.#downstream.abort(failure);
-      this.#observe();
+      this.#observe(now);
       return;
     }
     const again = mayRetry(failure, {
       method: this.requestHead.method,
       tries: this.#tries,
-      allowed: this.#allowedRetries,
+      allowed: this.#plan.retryAttempts,
       isBodyKept: this.#kept.isWhole || (this.#isRequestEnded && this.#requestBytes === 0),
-      leftMs: this.#deadlineMs - this.#plane.now(),
+      leftMs: this.#plan.deadlineMs - now,
     });
     if (again) this.#retry();
     else this.#fail(failure);
@@ -283,36 +285,6 @@ export class Exchange implements ResponseSink, Member {
 
   // === the steps ===
 
-  /** Which service, by which route; its settings with the route's own on top. */
-  #match(now: number): FailureName | undefined {
-    const { requestHead: head, arrival } = this;
-    if (head.method === 'CONNECT' || head.method === 'TRACE') return 'unsupported';
-    if (arrival.service !== undefined) {
-      const target = (this.#target = this.#plane.tables.service(arrival.service));
-      this.#subset = undefined;
-      if (target === undefined) return 'noRoute';
-      // The caller's gateway retries and keeps the time: two of them multiply a sick service's load, and cut a route's timeout.
-      this.#allowedRetries = arrival.direction === 'ingress' ? 0 : target.retryAttempts;
-      this.#deadlineMs = arrival.isFirstHop ? now + target.timeoutFor(head.isGrpc) : Infinity;
-      return undefined;
-    }
-    const { tables } = this.#plane;
-    const resolution =
-      arrival.port === undefined
-        ? tables.resolve(arrival.scope, arrival.sourceService, head)
-        : tables.resolveTcp(arrival.scope, arrival.port, head.host);
-    if (resolution === undefined) return 'noRoute';
-    const { route } = resolution;
-    const destination = pickDestination(resolution, this.#plane.rng);
-    this.#routeName = route?.name ?? '';
-    this.#subset = destination.subset;
-    this.#target = tables.service(destination.service);
-    if (this.#target === undefined) return 'noEndpoint';
-    this.#allowedRetries = route?.retryAttempts ?? this.#target.retryAttempts;
-    this.#deadlineMs = now + (route?.timeoutMs ?? this.#target.timeoutFor(head.isGrpc));
-    return undefined;
-  }
-
   /** Decided where the service runs: by its own gateway, on the caller's certificate. */
   #authorise(): FailureName | undefined {
     const { direction, sourceIdentity } = this.arrival;
@@ -327,21 +299,28 @@ export class Exchange implements ResponseSink, Member {
 
   #isAllowed(): boolean {
     const decision = this.#plane.tables.authorise(
-      this.#target!.name,
+      this.#plan.target!.name,
       this.arrival.sourceIdentity,
       this.requestHead,
     );
     if (!decision.allowed || decision.audited) {
-      this.#plane.observer.denied(this.arrival, this.#target!.name, decision, this.#requestId);
+      this.#plane.observer.denied(this.arrival, this.#plan.target!.name, decision, this.#requestId);
     }
     return decision.allowed;
   }
 
-  #pickAndAttempt(bytes: Buffer | undefined, start: number, end: number, isEnded: boolean): void {
+  #pickAndAttempt(
+    bytes: Buffer | undefined,
+    start: number,
+    end: number,
+    isEnded: boolean,
+    now: number,
+  ): void {
+    const target = this.#plan.target!;
     const endpoint =
       this.arrival.direction === 'ingress'
-        ? pickLocal(this.#plane, this.#target!.name, this.requestHead.instance)
-        : pickAny(this.#plane, this.#target!.endpoints(this.#subset), this.#failed);
+        ? pickLocal(this.#plane, target.name, this.requestHead.instance, now)
+        : pickAny(this.#plane, target.endpoints(this.#plan.subset), this.#failed, now);
     if (endpoint === undefined) {
       this.#fail(FAILURES.noEndpoint);
       return;
@@ -357,13 +336,13 @@ export class Exchange implements ResponseSink, Member {
     }
     const { wantsTunnel } = this.requestHead;
     this.#tries++;
-    this.#attemptMs = this.#plane.now();
+    this.#attemptMs = now;
     this.#endpoint = endpoint;
-    endpoint.started(this.#attemptMs);
-    this.#target!.load.requests++;
+    endpoint.started(now);
+    target.load.requests++;
     const upstream = attempt(this.#plane, this, endpoint, isLocal, {
       forwarded: this.#forwarded,
-      connectTimeoutMs: this.#target!.connectTimeoutMs,
+      connectTimeoutMs: target.connectTimeoutMs,
       bytes,
       start,
       end,
@@ -375,10 +354,11 @@ export class Exchange implements ResponseSink, Member {
   }
 
   #retry(): void {
-    this.#plane.observer.retried(this.#target!.name);
+    this.#plane.observer.retried(this.#plan.target!.name);
     const kept = this.#kept.bytes();
     const hasTrailers = this.#trailers !== '';
-    this.#pickAndAttempt(kept, 0, kept?.length ?? 0, this.#isRequestEnded && !hasTrailers);
+    const isEnded = this.#isRequestEnded && !hasTrailers;
+    this.#pickAndAttempt(kept, 0, kept?.length ?? 0, isEnded, this.#plane.now());
     if (this.#isRequestEnded && hasTrailers) this.#upstream?.sendEnd(this.#trailers);
     else if (!this.#isRequestEnded) this.#downstream.readBody(true);
   }
@@ -401,27 +381,26 @@ export class Exchange implements ResponseSink, Member {
       isHead ? 0 : body.length,
       true,
     );
-    this.#observe();
+    this.#observe(this.#plane.now());
   }
 
-  #upstreamDone(): void {
+  #upstreamDone(now: number): void {
     this.#upstream = undefined;
-    this.#endpointFinished(this.responseHead.status >= 500 ? '5xx' : 'ok');
+    this.#endpointFinished(this.responseHead.status >= 500 ? '5xx' : 'ok', now);
   }
 
-  #endpointFinished(outcome: 'ok' | '5xx' | 'connect' | 'reset' | 'gone'): void {
+  #endpointFinished(outcome: Outcome, now: number): void {
     const endpoint = this.#endpoint;
     if (endpoint === undefined) return;
     this.#endpoint = undefined;
     this.#failed = endpoint;
-    this.#target!.load.requests--;
-    const now = this.#plane.now();
+    this.#plan.target!.load.requests--;
     if (this.#phase === 'tunnel') endpoint.closed();
     else endpoint.finished(now, this.#upstreamMs || now - this.#attemptMs, outcome);
   }
 
   /** Every request ends here, once. */
-  #observe(): void {
+  #observe(now: number): void {
     if (this.#phase === 'idle') return;
     const isUnopened = this.requestHead.isTcp && this.#status !== 101;
     this.#phase = 'idle';
@@ -432,12 +411,12 @@ export class Exchange implements ResponseSink, Member {
       arrival: this.arrival,
       head: this.requestHead,
       clientAddress: this.#downstream.clientAddress,
-      destination: this.#target?.name ?? '',
-      route: this.#routeName,
+      destination: this.#plan.target?.name ?? '',
+      route: this.#plan.routeName,
       instance: this.#failed?.instance.id ?? '',
       status: this.requestHead.isTcp ? 0 : this.#status,
       reason: this.#reason,
-      durationMs: this.#plane.now() - this.#startedMs,
+      durationMs: now - this.#startedMs,
       upstreamMs: this.#upstreamMs,
       requestBytes: this.#requestBytes,
       responseBytes: isUnopened ? 0 : this.#responseBytes,
@@ -445,5 +424,9 @@ export class Exchange implements ResponseSink, Member {
       requestId: this.#requestId,
       traceparent: this.#traceparent,
     });
+    // Idle connections keep no string alive that theirs were cut from.
+    this.#forwarded = '';
+    this.#requestId = '';
+    this.#traceparent = '';
   }
 }

@@ -1,17 +1,22 @@
 import { randomFillSync } from 'node:crypto';
 
-/** Random bytes fetched 16 KiB at a time: one call into OpenSSL per thousand ids instead of one per id. */
-const pool = Buffer.alloc(16_384);
-let used = pool.length;
+/**
+ * Random hex made 512 bytes at a time and cut up: an id is then a slice of a string, not two calls into C++.
+ * Not more at a time: whoever keeps an id keeps the string it was cut from.
+ */
+const bytes = Buffer.alloc(512);
+let pool = '';
+let used = 0;
 
-/** `bytes` random bytes as lower-case hex. */
-export function randomHex(bytes: number): string {
-  if (used + bytes > pool.length) {
-    randomFillSync(pool);
+/** `length` random digits in lower-case hex; at most 1,024. */
+export function randomHex(length: number): string {
+  if (used + length > pool.length) {
+    randomFillSync(bytes);
+    pool = bytes.hexSlice(0, bytes.length);
     used = 0;
   }
-  used += bytes;
-  return pool.hexSlice(used - bytes, used);
+  used += length;
+  return pool.slice(used - length, used);
 }
 
 /**
@@ -20,6 +25,6 @@ export function randomHex(bytes: number): string {
  * @param incoming a valid version-00 traceparent, or ''
  */
 export function nextTraceparent(incoming: string): string {
-  if (incoming === '') return `00-${randomHex(16)}-${randomHex(8)}-00`;
-  return `${incoming.slice(0, 36)}${randomHex(8)}${incoming.slice(52)}`;
+  if (incoming === '') return `00-${randomHex(32)}-${randomHex(16)}-00`;
+  return `${incoming.slice(0, 36)}${randomHex(16)}${incoming.slice(52)}`;
 }

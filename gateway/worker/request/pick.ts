@@ -5,22 +5,24 @@ import { pickEndpoint } from '../balance/p2c.ts';
 
 /** Step "pick" at the caller's gateway. @param failed the endpoint that has just failed this request */
 export function pickAny(
-  { now, rng }: DataPlane,
+  { rng }: DataPlane,
   endpoints: EndpointSet,
   failed: Endpoint | undefined,
+  nowMs: number,
 ): Endpoint | undefined {
-  return pickEndpoint(endpoints, now(), rng, failed);
+  return pickEndpoint(endpoints, nowMs, rng, failed);
 }
 
 /** Step "pick" where the service runs. @param asked id of the instance that the caller's balancer has chosen */
 export function pickLocal(
-  { tables, now, rng }: DataPlane,
+  { tables, rng }: DataPlane,
   service: string,
   asked: string,
+  nowMs: number,
 ): Endpoint | undefined {
   const local = tables.local(service);
   if (local === undefined) return undefined;
   for (const endpoint of local.endpoints) if (endpoint.instance.id === asked) return endpoint;
   // Its choice is gone meanwhile: another one here will do.
-  return pickEndpoint(local, now(), rng, undefined);
+  return pickEndpoint(local, nowMs, rng, undefined);
 }
