@@ -45,9 +45,16 @@ export class MuxClient extends MuxConnection {
 
   open(sink: ResponseSink, instance: string, sending: Sending): Upstream {
     const stream = new MuxClientStream(this, sink);
-    stream.prepare(instance, sending);
-    if (this.#state === 'connecting') this.#waiting.add(stream);
-    else this.#start(stream);
+    const { contentLength } = sink.requestHead;
+    const length = contentLength >= 0 ? `content-length: ${contentLength}\r\n` : '';
+    const head = `${sending.forwarded}${length}x-gatemesh-instance: ${instance}\r\n`;
+    if (this.#state === 'connecting') {
+      stream.wait(head, sending);
+      this.#waiting.add(stream);
+    } else {
+      const id = this.#number(stream);
+      stream.start(id, head, sending.bytes, sending.start, sending.end, sending.isEnded);
+    }
     return stream;
   }
 
@@ -98,8 +105,7 @@ export class MuxClient extends MuxConnection {
     this.#waiting.clear();
     for (const stream of waiting) {
       if (this.hasRoom) {
-        stream.tellSent();
-        this.#start(stream);
+        stream.startLate(this.#number(stream));
       } else stream.fail(FAILURES.peerRefused);
     }
   }
@@ -136,25 +142,30 @@ export class MuxClient extends MuxConnection {
     return id <= this.#lastId;
   }
 
-  #start(stream: MuxClientStream): void {
+  #number(stream: MuxClientStream): number {
     const id = ++this.#lastId;
     this.streams.set(id, stream);
-    stream.start(id);
+    return id;
   }
+}
+
+/** What a stream is to send once its connection is there. */
+interface Waiting {
+  readonly head: string;
+  /** Body bytes; copied, since the read buffer has other contents by then. */
+  readonly early: Buffer[];
+  isEnded: boolean;
+  /** With `isEnded`. */
+  trailers: string;
+  /** The sender was told to pause until the start. */
+  isHeldBack: boolean;
 }
 
 /** One request on its way to another gateway; the exchange's upstream. */
 export class MuxClientStream extends MuxStream implements Upstream {
   readonly #client: MuxClient;
   #sink: ResponseSink | undefined;
-  #head = '';
-  #isStarted = false;
-  #isEnded = false;
-  /** Body bytes from before the start; copied, since the read buffer has other contents by then. */
-  #early: Buffer[] = [];
-  /** The sender was told to pause until the start. */
-  #isHeldBack = false;
-  #earlyTrailers: string | undefined;
+  #waiting: Waiting | undefined;
   #expected = -1;
   #interim = 0;
   #isTunnel = false;
@@ -169,52 +180,49 @@ export class MuxClientStream extends MuxStream implements Upstream {
     this.#sink = sink;
   }
 
-  prepare(instance: string, sending: Sending): void {
-    const { contentLength } = this.#sink!.requestHead;
-    const length = contentLength >= 0 ? `content-length: ${contentLength}\r\n` : '';
-    this.#head = `${sending.forwarded}${length}x-gatemesh-instance: ${instance}\r\n`;
-    this.#isEnded = sending.isEnded;
-    if (sending.bytes === undefined || sending.end === sending.start) return;
-    this.#early.push(sending.bytes.subarray(sending.start, sending.end));
-    // Started in the same call when connected; only a stream that waits needs its own copy.
-    if (this.#client.isConnecting) this.#early[0] = Buffer.from(this.#early[0]!);
+  /** Keeps the request until `startLate`. */
+  wait(head: string, { bytes, start, end, isEnded }: Sending): void {
+    const early =
+      bytes === undefined || start === end ? [] : [Buffer.from(bytes.subarray(start, end))];
+    this.#waiting = { head, early, isEnded, trailers: '', isHeldBack: false };
+  }
+
+  /** Sends a request's head with the first bytes of its body. @param isEnded these bytes are all of it */
+  start(
+    id: number,
+    head: string,
+    bytes: Buffer | undefined,
+    start: number,
+    end: number,
+    isEnded: boolean,
+  ): void {
+    this.reopen(id);
+    const fits = end - start <= MAX_DATA_BYTES;
+    const isLast = isEnded && fits;
+    this.connection.sendHead(id, head, fits ? bytes : undefined, start, end, isLast);
+    if (fits) this.spend(end - start);
+    else this.send(bytes!, start, end);
+    this.hasSentEnd = isLast;
+    if (isEnded && !isLast) this.sendEndOfStream('');
   }
 
   /** It had to wait for its connection until now. */
-  tellSent(): void {
+  startLate(id: number): void {
+    const { head, early, isEnded, trailers, isHeldBack } = this.#waiting!;
+    this.#waiting = undefined;
     this.#sink?.requestSent();
-  }
-
-  start(id: number): void {
-    this.reopen(id);
-    this.#isStarted = true;
-    const early = this.#early;
-    this.#early = [];
-    const first = early[0];
-    const rest = early.length > 1;
-    const fits = first !== undefined && first.length <= MAX_DATA_BYTES;
-    const isLast = this.#isEnded && !rest && (first === undefined || fits);
-    this.connection.sendHead(
-      id,
-      this.#head,
-      fits ? first : undefined,
-      0,
-      fits ? first.length : 0,
-      isLast,
-    );
-    this.#head = '';
-    if (fits) this.spend(first.length);
-    this.hasSentEnd = isLast;
-    for (const piece of fits ? early.slice(1) : early) this.send(piece, 0, piece.length);
-    if (this.#isEnded && !isLast) this.sendEndOfStream('');
-    if (this.#earlyTrailers !== undefined) this.sendEndOfStream(this.#earlyTrailers);
-    else if (this.#isHeldBack) this.#sink?.upstreamDrained();
+    const [first, ...more] = early;
+    const isWhole = isEnded && more.length === 0 && trailers === '';
+    this.start(id, head, first, 0, first?.length ?? 0, isWhole);
+    for (const piece of more) this.send(piece, 0, piece.length);
+    if (isEnded && !isWhole) this.sendEndOfStream(trailers);
+    else if (isHeldBack) this.#sink?.upstreamDrained();
   }
 
   sendBody(bytes: Buffer, start: number, end: number): boolean {
-    if (this.#isStarted) return this.send(bytes, start, end);
-    this.#early.push(Buffer.from(bytes.subarray(start, end)));
-    this.#isHeldBack = true;
+    if (this.#waiting === undefined) return this.send(bytes, start, end);
+    this.#waiting.early.push(Buffer.from(bytes.subarray(start, end)));
+    this.#waiting.isHeldBack = true;
     return false;
   }
 
@@ -225,8 +233,11 @@ export class MuxClientStream extends MuxStream implements Upstream {
       this.#endTcp();
       return;
     }
-    if (this.#isStarted) this.sendEndOfStream(trailers);
-    else this.#earlyTrailers = trailers;
+    if (this.#waiting === undefined) this.sendEndOfStream(trailers);
+    else {
+      this.#waiting.isEnded = true;
+      this.#waiting.trailers = trailers;
+    }
   }
 
   readBody(isWanted: boolean): void {
@@ -235,7 +246,7 @@ export class MuxClientStream extends MuxStream implements Upstream {
 
   cancel(): void {
     this.#sink = undefined;
-    if (!this.#isStarted) this.#client.unwait(this);
+    if (this.#waiting !== undefined) this.#client.unwait(this);
     else this.#leave(RESET.cancelled);
   }
 

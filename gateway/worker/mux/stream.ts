@@ -15,7 +15,7 @@ export abstract class MuxStream {
   #credit = 0;
   #isReading = true;
   /** What the sender's window had no room for. */
-  #queued: Buffer[] = [];
+  #queued: Buffer[] | undefined;
   #queuedTrailers: string | undefined;
   #mustTellDrained = false;
   protected hasSentEnd = false;
@@ -32,7 +32,7 @@ export abstract class MuxStream {
     this.#receiveWindow = WINDOW_BYTES;
     this.#credit = 0;
     this.#isReading = true;
-    this.#queued = [];
+    this.#queued = undefined;
     this.#queuedTrailers = undefined;
     this.#mustTellDrained = false;
     this.hasSentEnd = false;
@@ -52,16 +52,16 @@ export abstract class MuxStream {
   /** @returns false when the source should pause until `onSendable` */
   protected send(bytes: Buffer, start: number, end: number): boolean {
     let at = start;
-    if (this.#queued.length === 0) at = this.#sendWithinWindow(bytes, start, end);
-    if (at < end) this.#queued.push(Buffer.from(bytes.subarray(at, end)));
-    const flows = this.#queued.length === 0 && !this.connection.isClogged;
+    if (this.#queued === undefined) at = this.#sendWithinWindow(bytes, start, end);
+    if (at < end) (this.#queued ??= []).push(Buffer.from(bytes.subarray(at, end)));
+    const flows = this.#queued === undefined && !this.connection.isClogged;
     this.#mustTellDrained = !flows;
     return flows;
   }
 
   protected sendEndOfStream(trailers: string): void {
     if (this.hasSentEnd) return;
-    if (this.#queued.length > 0) {
+    if (this.#queued !== undefined) {
       this.#queuedTrailers = trailers;
       return;
     }
@@ -78,15 +78,7 @@ export abstract class MuxStream {
     this.#sendWindow += increment;
     if (increment === 0 || this.#sendWindow > WINDOW_BYTES)
       throw new MuxError('a window that cannot be');
-    while (this.#queued.length > 0) {
-      const first = this.#queued[0]!;
-      const sent = this.#sendWithinWindow(first, 0, first.length);
-      if (sent < first.length) {
-        this.#queued[0] = first.subarray(sent);
-        return;
-      }
-      this.#queued.shift();
-    }
+    if (this.#queued !== undefined && !this.#sendQueued(this.#queued)) return;
     if (this.#queuedTrailers !== undefined) {
       const trailers = this.#queuedTrailers;
       this.#queuedTrailers = undefined;
@@ -96,9 +88,21 @@ export abstract class MuxStream {
   }
 
   drained(): void {
-    if (!this.#mustTellDrained || this.#queued.length > 0 || this.connection.isClogged) return;
+    if (!this.#mustTellDrained || this.#queued !== undefined || this.connection.isClogged) return;
     this.#mustTellDrained = false;
     this.onSendable();
+  }
+
+  /** @returns whether all of it has left */
+  #sendQueued(queued: Buffer[]): boolean {
+    for (const [i, piece] of queued.entries()) {
+      const sent = this.#sendWithinWindow(piece, 0, piece.length);
+      if (sent === piece.length) continue;
+      this.#queued = [piece.subarray(sent), ...queued.slice(i + 1)];
+      return false;
+    }
+    this.#queued = undefined;
+    return true;
   }
 
   #sendWithinWindow(bytes: Buffer, start: number, end: number): number {
