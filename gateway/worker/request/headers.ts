@@ -13,6 +13,7 @@ export class Forwarding {
   readonly #clientAddress: string;
   /** Most requests of a connection are for one host: what is said of it and the client is put together once. */
   #authority = '';
+  #version = '';
   #about = '';
   #service = '';
   #caller = '';
@@ -32,9 +33,14 @@ export class Forwarding {
     }
     let hop = head.acceptsTrailers ? 'te: trailers\r\n' : '';
     if (head.wantsTunnel) hop += 'connection: upgrade\r\nupgrade: websocket\r\n';
+    if (authority !== this.#authority) {
+      this.#authority = authority;
+      this.#version = ` HTTP/1.1\r\nhost: ${authority}\r\n`;
+      this.#about = '';
+    }
     // The gateway that took the request from the client has said who that was.
     const about = this.#arrival.isFirstHop ? this.#aboutClient(head, authority) : '';
-    return `${head.method} ${head.target} HTTP/1.1\r\nhost: ${authority}\r\n${head.lines}${hop}${ids}${about}`;
+    return `${head.method} ${head.target}${this.#version}${head.lines}${hop}${ids}${about}`;
   }
 
   /** The verified caller, as Envoy writes it; said by the gateway that hands the request to the service. */
@@ -54,10 +60,7 @@ export class Forwarding {
       head.forwardedHost === '' &&
       head.hops === 0;
     if (!isUsual) return forwardingLines(head, authority, this.#clientAddress, this.#arrival);
-    if (authority !== this.#authority) {
-      this.#authority = authority;
-      this.#about = forwardingLines(head, authority, this.#clientAddress, this.#arrival);
-    }
+    this.#about ||= forwardingLines(head, authority, this.#clientAddress, this.#arrival);
     return this.#about;
   }
 }
