@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import { createLog } from '#kit/log.ts';
 import { seededRng } from '#kit/rng.ts';
 import type { FromWorker, ToWorker } from '../ipc.ts';

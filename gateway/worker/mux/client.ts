@@ -43,11 +43,12 @@ export class MuxClient extends MuxConnection {
     );
   }
 
-  open(sink: ResponseSink, instance: string, sending: Sending): Upstream {
+  /** @param instanceLine which of the callee's instances the balancer has chosen, as a field line */
+  open(sink: ResponseSink, instanceLine: string, sending: Sending): Upstream {
     const stream = new MuxClientStream(this, sink);
     const { contentLength } = sink.requestHead;
     const length = contentLength >= 0 ? `content-length: ${contentLength}\r\n` : '';
-    const head = `${sending.forwarded}${length}x-gatemesh-instance: ${instance}\r\n`;
+    const head = `${sending.forwarded}${length}${instanceLine}`;
     if (this.#state === 'connecting') {
       stream.wait(head, sending);
       this.#waiting.add(stream);

@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers';
 import type { TLSSocket } from 'node:tls';
 import type { MuxStream } from './stream.ts';
 import { BadMessage } from '../codec/bad-message.ts';

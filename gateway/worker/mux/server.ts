@@ -19,8 +19,11 @@ import {
 } from './frames.ts';
 import { MuxStream } from './stream.ts';
 
-/** Streams kept for another life; more than this are left to the garbage collector. */
-const MAX_SPARE = 64;
+/**
+ * Streams kept for another life while the connection is busy: as many as a few hundred callers need, since making
+ * one anew with all it holds is dearer than serving it. Once it is quiet they are let go.
+ */
+const MAX_SPARE = 256;
 
 /** The callee's end: another gateway's connection to one service here. */
 export class MuxServer extends MuxConnection {
@@ -50,6 +53,11 @@ export class MuxServer extends MuxConnection {
     this.#isLeaving = true;
     this.sendNumber(TYPE.goaway, 0, 0, this.#lastId);
     this.#closeWhenDone();
+  }
+
+  override checkAlive(nowMs: number): 'alive' | 'dead' {
+    if (this.streams.size === 0) this.#spare.length = 0;
+    return super.checkAlive(nowMs);
   }
 
   /** A stream is through, and can serve again. */

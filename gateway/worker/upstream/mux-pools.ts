@@ -102,6 +102,9 @@ export class MuxPool {
   readonly #events: MuxEvents;
   readonly #open = new Set<Open>();
   #current: MuxClient | undefined;
+  /** Mostly there is one behind a gateway. */
+  #instance = '';
+  #instanceLine = '';
   #usedAtMs = performance.now();
 
   constructor(
@@ -127,10 +130,18 @@ export class MuxPool {
       client = this.#withRoom() ?? this.#dial();
       this.#current = client;
     }
-    if (client !== undefined) return client.open(sink, instance, sending);
+    if (client !== undefined) return client.open(sink, this.#lineFor(instance), sending);
     // No certificate for this source yet: fails like a peer that cannot be reached, but after this call.
     const unavailable = new Unavailable(sink);
     return unavailable;
+  }
+
+  #lineFor(instance: string): string {
+    if (instance !== this.#instance) {
+      this.#instance = instance;
+      this.#instanceLine = `x-gatemesh-instance: ${instance}\r\n`;
+    }
+    return this.#instanceLine;
   }
 
   identitiesChanged(before: Identities | undefined): void {
