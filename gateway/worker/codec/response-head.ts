@@ -7,6 +7,9 @@ import { readFieldList } from './field-list.ts';
 import { contentLength, readFields, valueText, withoutFields } from './fields.ts';
 import { RULE } from './header-rules.ts';
 
+/** `HTTP/1.1 200` and its line end. */
+const SHORTEST_BYTES = 14;
+
 /** One response head after parsing; as strict as a request, since an origin can be hostile too. Filled anew each time. */
 export class ResponseHead implements FieldVisitor {
   status = 0;
@@ -33,6 +36,8 @@ export class ResponseHead implements FieldVisitor {
    */
   parse(bytes: Buffer, start: number, end: number, rules: HeaderRules): void {
     this.#reset();
+    // Behind a shorter one the buffer may end, and a slice of it would throw something else.
+    if (end - start < SHORTEST_BYTES) throw bad('the status line is not HTTP/1.1 or HTTP/1.0');
     const minor = bytes[start + 7]! - 48;
     const isHttp1 =
       bytes.latin1Slice(start, start + 7) === 'HTTP/1.' && (minor === 0 || minor === 1);
