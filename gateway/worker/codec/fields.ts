@@ -64,6 +64,22 @@ export interface FieldVisitor {
   ): boolean;
 }
 
+/**
+ * Without white space around, as RFC 9110 §5.6.3 has it: space and tab. `String.trim` takes away more, U+00A0 among it,
+ * and would make two values one.
+ */
+export function trimWhiteSpace(text: string): string {
+  let start = 0;
+  let end = text.length;
+  while (start < end && isWhiteSpace(text.charCodeAt(start))) start++;
+  while (end > start && isWhiteSpace(text.charCodeAt(end - 1))) end--;
+  return text.slice(start, end);
+}
+
+function isWhiteSpace(char: number): boolean {
+  return char === SP || char === HTAB;
+}
+
 /** Removes the lines whose name is in `names` (lower case): the fields that `Connection` listed (RFC 9110 §7.6.1). */
 export function withoutFields(lines: string, names: ReadonlySet<string>): string {
   let kept = '';
@@ -84,7 +100,7 @@ export function findField(lines: string, name: string): string | undefined {
       lines.charCodeAt(at + name.length) === COLON &&
       lines.slice(at, at + name.length).toLowerCase() === name
     ) {
-      return lines.slice(at + name.length + 1, next - 2).trim();
+      return trimWhiteSpace(lines.slice(at + name.length + 1, next - 2));
     }
     at = next;
   }

@@ -3,7 +3,7 @@ import type { HeaderRules } from './header-rules.ts';
 import { BadMessage } from './bad-message.ts';
 import { SP, TARGET, TOKEN } from './chars.ts';
 import { readFieldList } from './field-list.ts';
-import { findField, readFields, withoutFields } from './fields.ts';
+import { findField, readFields, trimWhiteSpace, withoutFields } from './fields.ts';
 import { MESH_RULES, RULE } from './header-rules.ts';
 import { MAX_TARGET_BYTES } from './limits.ts';
 import { canonicalPath, SUSPICIOUS_PATH } from './path.ts';
@@ -61,6 +61,7 @@ export class RequestHead implements FieldVisitor {
 
   #hasHost = false;
   #keepAlive = false;
+  #listsUpgrade = false;
   #listed: Set<string> | undefined;
   /** No Host looks like this. */
   #lastAuthority = ' ';
@@ -133,6 +134,8 @@ export class RequestHead implements FieldVisitor {
 
     this.#target(target);
     this.#framing();
+    // RFC 9110 §7.8: of no meaning in HTTP/1.0, or where `Connection` does not list it.
+    if (this.isHttp10 || !this.#listsUpgrade) this.upgrade = '';
     this.isTcp = this.upgrade === TCP_UPGRADE && rules === MESH_RULES;
     if (this.isTcp && (this.isChunked || this.contentLength >= 0)) {
       throw new BadMessage(400, 'a TCP connection with the length of a body');
@@ -212,7 +215,7 @@ export class RequestHead implements FieldVisitor {
         this.upgrade = values.valueText(bytes, start, end).toLowerCase();
         return true;
       case RULE.te:
-        this.acceptsTrailers ||= /(?:^|,)\s*trailers\s*(?:$|,|;)/i.test(
+        this.acceptsTrailers ||= /(?:^|,)[ \t]*trailers[ \t]*(?:$|,|;)/i.test(
           values.valueText(bytes, start, end),
         );
         return true;
@@ -275,6 +278,7 @@ export class RequestHead implements FieldVisitor {
     this.authority = '';
     this.#hasHost = false;
     this.#keepAlive = false;
+    this.#listsUpgrade = false;
     this.#listed = undefined;
   }
 
@@ -298,10 +302,11 @@ export class RequestHead implements FieldVisitor {
 
   #connection(value: string): void {
     for (const part of value.split(',')) {
-      const option = part.trim();
+      const option = trimWhiteSpace(part);
       if (option === 'close') this.closes = true;
       else if (option === 'keep-alive') this.#keepAlive = true;
-      else if (option !== '' && option !== 'upgrade' && option !== 'te') {
+      else if (option === 'upgrade') this.#listsUpgrade = true;
+      else if (option !== '' && option !== 'te') {
         (this.#listed ??= new Set()).add(option);
       }
     }

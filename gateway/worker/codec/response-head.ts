@@ -4,11 +4,14 @@ import type { HeaderRules } from './header-rules.ts';
 import { BadMessage } from './bad-message.ts';
 import { FIELD_VALUE, SP } from './chars.ts';
 import { readFieldList } from './field-list.ts';
-import { readFields, withoutFields } from './fields.ts';
+import { readFields, trimWhiteSpace, withoutFields } from './fields.ts';
 import { RULE } from './header-rules.ts';
 import { contentLength, isValue, textLike, valueText } from './values.ts';
 
 const HTTP_1 = 'HTTP/1.';
+
+/** `HTTP/1.1 200` and its line end. */
+const SHORTEST_BYTES = 14;
 
 /** One response head after parsing; as strict as a request, since an origin can be hostile too. Filled anew each time. */
 export class ResponseHead implements FieldVisitor {
@@ -36,6 +39,8 @@ export class ResponseHead implements FieldVisitor {
    */
   parse(bytes: Buffer, start: number, end: number, rules: HeaderRules): void {
     this.#reset();
+    // Behind a shorter one the buffer may end, and a slice of it would throw something else.
+    if (end - start < SHORTEST_BYTES) throw bad('the status line is not HTTP/1.1 or HTTP/1.0');
     const minor = bytes[start + 7]! - 48;
     const isHttp1 = textLike(HTTP_1, bytes, start, start + 7) === HTTP_1;
     if (!isHttp1 || (minor !== 0 && minor !== 1) || bytes[start + 8] !== SP)
@@ -103,7 +108,7 @@ export class ResponseHead implements FieldVisitor {
           return true;
         }
         for (const part of valueText(bytes, start, end).toLowerCase().split(',')) {
-          const option = part.trim();
+          const option = trimWhiteSpace(part);
           if (option === 'close') this.closes = true;
           else if (option === 'keep-alive') this.#keepAlive = true;
           else if (option !== '' && option !== 'upgrade') (this.#listed ??= new Set()).add(option);
