@@ -1,4 +1,4 @@
-import { request as httpRequest } from 'node:http';
+import { request as httpRequest } from '#kit/http.ts';
 import { EXIT, MeshError, messageOf, type ExitCode } from '#kit/errors.ts';
 
 const TIMEOUT_MS = 10_000;

@@ -177,6 +177,13 @@ describe('imports', () => {
     none(problems, 'pure rooms take time, randomness and sockets as arguments');
   });
 
+  it('take node:http from kit/http.ts, which says what the other way costs', () => {
+    const problems = edges.flatMap(({ file, specifier, isTypeOnly }) =>
+      specifier === 'node:http' && !isTypeOnly ? [`${file} imports ${specifier}`] : [],
+    );
+    none(problems, 'only types come from node:http; the rest from #kit/http.ts');
+  });
+
   it('exist', () => {
     const problems = edges.flatMap(({ file, to }) =>
       to === undefined || existsSync(join(ROOT, to)) ? [] : [`${file} imports ${to}`],

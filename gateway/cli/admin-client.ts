@@ -1,4 +1,5 @@
-import { request, type RequestOptions } from 'node:http';
+import type { RequestOptions } from 'node:http';
+import { request } from '#kit/http.ts';
 import { EXIT, MeshError, messageOf } from '#kit/errors.ts';
 import { describe } from '#kit/problem.ts';
 import { usageError } from '#kit/flags.ts';

@@ -1,4 +1,5 @@
-import { Agent, createServer, request, type IncomingMessage, type Server } from 'node:http';
+import type { IncomingMessage, RequestOptions, Server } from 'node:http';
+import { Agent, createServer, request } from '#kit/http.ts';
 import { messageOf } from '#kit/errors.ts';
 import type { Address } from '#kit/address.ts';
 
@@ -116,7 +117,7 @@ export function get(options: {
   readonly address: Address;
   readonly host: string;
   readonly path?: string;
-  readonly agent?: Agent;
+  readonly agent?: RequestOptions['agent'];
 }): Promise<Got> {
   const { address, host, path = '/', agent } = options;
   return new Promise((resolve) => {

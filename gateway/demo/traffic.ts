@@ -1,4 +1,4 @@
-import { Agent } from 'node:http';
+import { Agent } from '#kit/http.ts';
 import { formatAddress, type Address } from '#kit/address.ts';
 import { get, parseAnswers, type Got, type SampleService } from './services.ts';
 

@@ -1,4 +1,4 @@
-import http from 'node:http';
+import { get } from '#kit/http.ts';
 import net from 'node:net';
 import type { Address } from '#kit/address.ts';
 import { formatAddress } from '#kit/address.ts';
@@ -19,7 +19,7 @@ export const probe: Probe = (address, check) =>
 
 function probeHttp(address: Address, path: string, timeoutMs: number): Promise<string | undefined> {
   return new Promise((resolve) => {
-    const request = http.get({
+    const request = get({
       host: address.host,
       port: address.port,
       path,

@@ -1,4 +1,4 @@
-import { STATUS_CODES } from 'node:http';
+import { STATUS_CODES } from '#kit/http.ts';
 import type { FieldVisitor } from './fields.ts';
 import type { HeaderRules } from './header-rules.ts';
 import { BadMessage } from './bad-message.ts';
