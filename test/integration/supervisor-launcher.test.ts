@@ -1,6 +1,16 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { chmod, copyFile, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import {
+  chmod,
+  copyFile,
+  mkdir,
+  mkdtemp,
+  readFile,
+  rm,
+  symlink,
+  utimes,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
@@ -133,5 +143,42 @@ describe('the launcher', () => {
     await symlink(join(bin, 'relative'), join(bin, 'absolute'));
     const ran = run(join(bin, 'absolute'), [], path());
     assert.equal(ran.out, `${root}/gateway/main.ts\n`);
+  });
+
+  describe('before a gateway', () => {
+    const start = (cache: string) =>
+      run(join(root, 'gateway/gatemesh'), ['gateway', '--config', 'a b'], {
+        ...path(),
+        NODE_COMPILE_CACHE: cache,
+      });
+    const started = async (): Promise<readonly string[]> => {
+      const lines = await readFile(join(root, 'started'), 'utf8');
+      return lines.trimEnd().replaceAll(`${root}/gateway/`, '').split('\n');
+    };
+
+    beforeEach(async () => {
+      await writeFile(join(root, 'package.json'), '{}');
+      await program(
+        join(bin, 'node'),
+        `[ "$1" = -e ] || { shift 2; echo "$*" >>'${root}/started'; }`,
+      );
+    });
+
+    it('fills the cache of compiled code, once for each version', async () => {
+      const filling = ['main.ts gateway --help', 'worker/main.ts'];
+      const itself = 'main.ts gateway --config a b';
+      for (let i = 0; i < 2; i++) assert.equal(start(join(root, 'cache')).err, '');
+      assert.deepEqual(await started(), [...filling, itself, itself]);
+      const later = Date.now() / 1_000 + 60;
+      await utimes(join(root, 'package.json'), later, later);
+      start(join(root, 'cache'));
+      assert.deepEqual(await started(), [...filling, itself, itself, ...filling, itself]);
+    });
+
+    it('does without the cache where there can be none', async () => {
+      await writeFile(join(root, 'file'), '');
+      assert.equal(start(join(root, 'file/cache')).err, '');
+      assert.deepEqual(await started(), ['main.ts gateway --config a b']);
+    });
   });
 });
