@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { EXIT, MeshError, messageOf, type ExitCode } from '#kit/errors.ts';
 import { parseFlags, usageError } from '#kit/flags.ts';
 import { createLog, type Log } from '#kit/log.ts';
+import { giveBackMemory } from '#kit/memory.ts';
 import { startGateway, type RunningGateway } from './app.ts';
 import { loadGatewayConfig, type GatewayConfig } from './config.ts';
 import { fileProblems } from './supervisor/check-files.ts';
@@ -72,6 +73,7 @@ async function serve(file: string): Promise<ExitCode> {
     log.fatal({ err: error }, 'unexpected error; the gateway keeps running, please report this');
   });
   process.on('SIGHUP', () => void reload(file, gateway, log));
+  giveBackMemory();
   await stopped;
   log.info('stopping: draining, then deregistering');
   process.once('SIGTERM', () => endNow(gateway, log));

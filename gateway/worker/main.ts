@@ -1,5 +1,6 @@
 import { performance } from 'node:perf_hooks';
 import { createLog } from '#kit/log.ts';
+import { giveBackMemory } from '#kit/memory.ts';
 import { seededRng } from '#kit/rng.ts';
 import type { FromWorker, ToWorker } from '../ipc.ts';
 import { Worker } from './worker.ts';
@@ -21,6 +22,8 @@ const worker = new Worker({
   exit: () => process.exit(0),
 });
 
+// Before it listens: later there are always clients who wait.
+giveBackMemory();
 process.on('message', (message: ToWorker, handle) => worker.handle(message, handle));
 // The supervisor is gone: systemd starts both anew; a worker of its own would hold sockets and old tables.
 process.on('disconnect', () => process.exit(0));
