@@ -17,7 +17,7 @@ export interface Cores {
 export class Bed {
   readonly folder: string;
   readonly cores: Cores;
-  readonly #pids: number[] = [];
+  readonly #pids = new Set<number>();
 
   constructor(cores: Cores) {
     this.cores = cores;
@@ -51,7 +51,7 @@ export class Bed {
     });
     closeSync(log);
     if (child.pid === undefined) throw new Error('taskset could not be started');
-    this.#pids.push(child.pid);
+    this.#pids.add(child.pid);
     if (port === undefined) return child.pid;
     await eventually(async () => {
       if (child.exitCode !== null || !(await accepts(port))) {
@@ -61,13 +61,15 @@ export class Bed {
     return child.pid;
   }
 
+  /** Ends one that it started, with what that started. */
+  async stop(pid: number): Promise<void> {
+    await end([pid]);
+    this.#pids.delete(pid);
+  }
+
   /** Ends everything it started, with what that started. */
   async close(): Promise<void> {
-    const pids = treeOf(this.#pids).map(({ pid }) => pid);
-    signal(pids, 'SIGTERM');
-    await eventually(() => {
-      if (allProcesses().some(({ pid }) => pids.includes(pid))) throw new Error('still running');
-    }, 5_000).catch(() => signal(pids, 'SIGKILL'));
+    await end([...this.#pids]);
     this.#remove();
   }
 
@@ -118,10 +120,7 @@ export function ownCpuSeconds(pids: readonly number[]): number {
 
 /** Resident memory in MB (10^6 bytes) of these processes and their descendants. */
 export function residentMb(roots: readonly number[]): number {
-  const kib = treeOf(roots).map(({ pid }) => {
-    const status = readFileSync(`/proc/${pid}/status`, 'utf8');
-    return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1] ?? 0);
-  });
+  const kib = treeOf(roots).map(({ pid }) => kibOf(`/proc/${pid}/status`, 'VmRSS'));
   return (kib.reduce((sum, value) => sum + value, 0) * 1024) / 1e6;
 }
 
@@ -134,6 +133,20 @@ export async function freePorts(count: number): Promise<readonly number[]> {
 }
 
 const TICKS_PER_SECOND = Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }));
+
+function kibOf(file: string, field: string): number {
+  const value = new RegExp(`^${field}:\\s+(\\d+) kB$`, 'm').exec(readFileSync(file, 'utf8'))?.[1];
+  if (value === undefined) throw new Error(`${file} has no ${field}`);
+  return Number(value);
+}
+
+async function end(roots: readonly number[]): Promise<void> {
+  const pids = treeOf(roots).map(({ pid }) => pid);
+  signal(pids, 'SIGTERM');
+  await eventually(() => {
+    if (allProcesses().some(({ pid }) => pids.includes(pid))) throw new Error('still running');
+  }, 5_000).catch(() => signal(pids, 'SIGKILL'));
+}
 
 function treeOf(roots: readonly number[]): ReturnType<typeof allProcesses> {
   const all = allProcesses();
