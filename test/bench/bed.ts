@@ -1,5 +1,13 @@
 import { execFileSync, spawn } from 'node:child_process';
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { connect, createServer, type AddressInfo, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -116,6 +124,20 @@ export function cpuSeconds(roots: readonly number[]): number {
 export function ownCpuSeconds(pids: readonly number[]): number {
   const own = allProcesses().filter(({ pid }) => pids.includes(pid));
   return own.reduce((sum, { ticks }) => sum + ticks, 0) / TICKS_PER_SECOND;
+}
+
+/**
+ * Time in seconds that the threads of these processes and their descendants were ready to run while something else had
+ * their core (sched-stats, "time spent waiting on a runqueue").
+ *
+ * @param aside processes that do not count; their descendants do
+ */
+export function waitedSeconds(roots: readonly number[], aside: readonly number[]): number {
+  const waits = treeOf(roots)
+    .filter(({ pid }) => !aside.includes(pid))
+    .flatMap(({ pid }) => readdirSync(`/proc/${pid}/task`).map((task) => `${pid}/task/${task}`))
+    .map((task) => Number(readFileSync(`/proc/${task}/schedstat`, 'utf8').split(' ')[1]));
+  return waits.reduce((sum, value) => sum + value, 0) / 1e9;
 }
 
 /** Resident memory in MB (10^6 bytes) of these processes and their descendants. */

@@ -5,7 +5,7 @@ import { Bed, chooseCores } from './bed.ts';
 import { Comparison } from './comparison.ts';
 import { MEASURES } from './measures.ts';
 import { parseOptions, usage, type Options } from './options.ts';
-import { printFigures, printRows, type Figures, type Row } from './report.ts';
+import { printBusy, printFigures, printRows, type Figures, type Row } from './report.ts';
 import { Stand } from './stand.ts';
 
 const NAMES = MEASURES.map(({ name }) => name);
@@ -29,25 +29,44 @@ async function bench(options: Options): Promise<number> {
     });
   }
   try {
-    const { only, rounds, pace, json } = options;
-    const stand = new Stand(bed, pace);
-    const comparisons: Comparison[] = [];
-    for (const measure of MEASURES.filter(({ name }) => only.includes(name))) {
-      comparisons.push(await Comparison.prepare(measure, stand));
-    }
-    for (let round = 0; round < rounds; round++) {
-      for (const comparison of comparisons) await comparison.run(round);
-    }
+    const comparisons = await measureAll(new Stand(bed, options.pace), options);
     const figures = comparisons.flatMap((comparison) => comparison.figures());
     const rows = comparisons.flatMap((comparison) => comparison.rows());
-    console.log(`${processor()}, ${rounds} rounds of ${pace.seconds} s, medians\n`);
-    printFigures(figures);
-    console.log();
-    printRows(rows);
-    if (json !== undefined) writeFileSync(json, document(rows, figures, options));
+    publish(rows, figures, options);
     return rows.some(({ verdict }) => verdict === 'not measured') ? EXIT.failed : EXIT.done;
   } finally {
     await bed.close();
+  }
+}
+
+async function measureAll(stand: Stand, { only, rounds }: Options): Promise<readonly Comparison[]> {
+  const comparisons: Comparison[] = [];
+  for (const measure of MEASURES.filter(({ name }) => only.includes(name))) {
+    comparisons.push(await Comparison.prepare(measure, stand));
+  }
+  for (let round = 0; round < rounds; round++) {
+    console.error(`round ${round + 1} of ${rounds}`);
+    for (const comparison of comparisons) await comparison.run(round);
+  }
+  return comparisons;
+}
+
+function publish(
+  rows: readonly Row[],
+  figures: readonly Figures[],
+  { rounds, pace: { seconds, quick }, json }: Options,
+): void {
+  const day = new Date().toISOString().slice(0, 10);
+  const from = `${processor()}, ${day}, ${rounds} rounds of ${seconds} s, medians`;
+  console.log(`${from}\n`);
+  printFigures(figures);
+  console.log();
+  printRows(rows);
+  printBusy(figures);
+  if (json !== undefined) {
+    const machine = { cpu: processor(), cores: cpus().length, kernel: release() };
+    const whole = { machine, day, rounds, seconds, quick, rows, figures: figures.map(document) };
+    writeFileSync(json, `${JSON.stringify(whole, null, 2)}\n`);
   }
 }
 
@@ -55,19 +74,13 @@ function processor(): string {
   return cpus()[0]?.model ?? arch();
 }
 
-function document(
-  rows: readonly Row[],
-  figures: readonly Figures[],
-  { rounds, pace }: Options,
-): string {
-  const machine = { cpu: processor(), cores: cpus().length, kernel: release() };
-  const all = figures.map(({ measure, name, samples, unusable, error }) => ({
+function document({ measure, name, samples, unusable, error }: Figures): object {
+  return {
     measure: measure.name,
     subject: name,
     units: Object.fromEntries(measure.units.map(({ key, name }) => [key, name])),
     error,
     unusable,
     rounds: samples,
-  }));
-  return `${JSON.stringify({ machine, rounds, ...pace, rows, figures: all }, null, 2)}\n`;
+  };
 }

@@ -1,13 +1,14 @@
+import { h2load, newConnections } from './loads/h2load.ts';
 import { wrk } from './loads/wrk.ts';
 import type { Measure } from './measure.ts';
-import { cpuMeasure, throughput } from './methods/cpu.ts';
+import { CONNECTIONS, cpuMeasure, throughput } from './methods/cpu.ts';
 import { restMeasure } from './methods/rest.ts';
 import type { Stand } from './stand.ts';
 import { startFastify } from './subjects/fastify.ts';
 import { startGatemesh } from './subjects/gatemesh.ts';
-import { startHaproxyHop, startHaproxyPair } from './subjects/haproxy.ts';
-import { startNginxHop, startNginxPair } from './subjects/nginx.ts';
-import { BODIES, BODY_BYTES } from './subjects/origin.ts';
+import { startHaproxyGrpcPair, startHaproxyHop, startHaproxyPair } from './subjects/haproxy.ts';
+import { startNginxGrpcPair, startNginxHop, startNginxPair } from './subjects/nginx.ts';
+import { BODIES, BODY_BYTES, GRPC_MESSAGE, GRPC_METHOD } from './subjects/origin.ts';
 
 /** What a browser sends: with Host 14 lines, about 700 bytes. */
 const BROWSER_HEADERS = [
@@ -98,6 +99,41 @@ export const MEASURES: readonly Measure[] = [
         peers: async (stand) => [{ subject: await stand.use(startNginxPair), target: 0.6 }],
       }),
     ];
+  }),
+  cpuMeasure({
+    name: 'h2',
+    title: 'one hop, HTTP/2 over TLS 1.3 in, 8 connections of 4 streams',
+    load: h2load({ connections: 8, streams: 4 }),
+    ours: edgeTls,
+    peers: async (stand) => [
+      { subject: (await stand.use(startNginxHop)).https },
+      { subject: (await stand.use(startHaproxyHop)).h2 },
+    ],
+  }),
+  cpuMeasure({
+    name: 'grpc',
+    title: 'gRPC unary, two hops over mTLS, 8 connections of 4 streams',
+    load: h2load({
+      connections: 8,
+      streams: 4,
+      path: GRPC_METHOD,
+      headers: ['content-type: application/grpc', 'te: trailers'],
+      body: GRPC_MESSAGE,
+      answerBytes: GRPC_MESSAGE.length,
+    }),
+    ours: async (stand) => [(await stand.use(startGatemesh)).grpcPair],
+    peers: async (stand) => [
+      { subject: await stand.use(startNginxGrpcPair) },
+      { subject: await stand.use(startHaproxyGrpcPair) },
+    ],
+  }),
+  cpuMeasure({
+    name: 'connections',
+    title: 'new TLS 1.3 connections, P-256, one request each',
+    unit: CONNECTIONS,
+    load: newConnections(),
+    ours: edgeTls,
+    peers: async (stand) => [{ subject: (await stand.use(startNginxHop)).https, target: 0.5 }],
   }),
   restMeasure({
     name: 'rest',

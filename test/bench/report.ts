@@ -1,4 +1,7 @@
+import { WAITED } from './core-watch.ts';
 import type { Measure, Sample, Unit } from './measure.ts';
+
+const BUSY_PERCENT = 5;
 
 /** All rounds of one entrant of one measure. */
 export interface Figures {
@@ -13,6 +16,8 @@ export interface Figures {
 
 /** One line of the table that people read. */
 export interface Row {
+  /** As `--only` takes it. */
+  readonly name: string;
   readonly measure: string;
   readonly unit: string;
   readonly oursName: string;
@@ -54,6 +59,7 @@ function rowOf(
   const peer = peerFigures === undefined ? null : medianOf(peerFigures, unit);
   const ratio = ours === null || peer === null || ours <= 0 || peer <= 0 ? null : ours / peer;
   return {
+    name: figures.measure.name,
     measure: figures.measure.title,
     unit: unit.name,
     oursName: figures.name,
@@ -117,6 +123,16 @@ export function printFigures(figures: readonly Figures[]): void {
     });
   });
   printTable([header, ...cells], [2, 3, 4]);
+}
+
+/** Says so when the proxies had to wait for their core more than figures can bear. */
+export function printBusy(figures: readonly Figures[]): void {
+  const shares = figures.flatMap(({ samples }) => samples.map(({ seen }) => seen[WAITED]));
+  const numbers = shares.filter((share) => typeof share === 'number');
+  if (numbers.length === 0 || median(numbers) <= BUSY_PERCENT) return;
+  console.log(
+    `\nThe machine was busy: the proxies waited ${number(median(numbers))} % of the time for their core. Latencies and throughput say nothing then; processor time says little.`,
+  );
 }
 
 /** Medians of the numbers; texts are those of the middle round. */

@@ -16,11 +16,11 @@ export interface WrkLoad {
 
 /** HTTP/1.1 over keep-alive connections, the next request when the answer is there: a closed loop at full speed. */
 export function wrk({ connections, path = '/', headers = [], script = [] }: WrkLoad): Driver {
-  return async ({ name, url, host }, core, seconds) => {
+  return async ({ name, url, host }, { cores }, seconds) => {
     const all = host === undefined ? headers : [`Host: ${host}`, ...headers];
     const [file, ...args] = script;
     const { stdout } = await run('taskset', [
-      ...['-c', String(core), 'wrk', '-t1', `-c${connections}`, `-d${seconds}`, '--latency'],
+      ...['-c', String(cores.load), 'wrk', '-t1', `-c${connections}`, `-d${seconds}`, '--latency'],
       ...all.flatMap((header) => ['-H', header]),
       ...(file === undefined ? [] : ['-s', join(import.meta.dirname, file)]),
       ...[url + path, ...args],

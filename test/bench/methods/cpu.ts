@@ -1,4 +1,5 @@
-import { cpuSeconds, ownCpuSeconds } from '../bed.ts';
+import type { Bed } from '../bed.ts';
+import { WAITED, watchCore } from '../core-watch.ts';
 import type { Entrant, Measure, Sample, Unit } from '../measure.ts';
 import type { Stand } from '../stand.ts';
 import type { Subject } from '../subjects/subject.ts';
@@ -10,8 +11,8 @@ export interface Driven {
   readonly seen: Sample['seen'];
 }
 
-/** Keeps a subject busy from one core for so many seconds. @throws when anything went wrong with any request */
-export type Driver = (subject: Subject, core: number, seconds: number) => Promise<Driven>;
+/** Keeps a subject busy from the load's core for so many seconds. @throws when anything went wrong with any request */
+export type Driver = (subject: Subject, bed: Bed, seconds: number) => Promise<Driven>;
 
 /** A figure made of processor time: what a proxy costs, which stays comparable when the machine is noisy. */
 export interface CpuUnit extends Unit {
@@ -33,6 +34,13 @@ export function throughput(bytes: number): CpuUnit {
     value: (requests, seconds) => (requests * bytes) / 1e9 / seconds,
   };
 }
+
+export const CONNECTIONS: CpuUnit = {
+  key: 'connections',
+  name: 'connections/CPU-second',
+  better: 'higher',
+  value: (connections, seconds) => connections / seconds,
+};
 
 export interface CpuMeasure {
   readonly name: string;
@@ -63,21 +71,19 @@ export function cpuMeasure({ name, title, unit = COST, load, ours, peers }: CpuM
 }
 
 /** After a warm-up a fifth as long. */
-async function take(
-  { bed, pace: { seconds } }: Stand,
-  subject: Subject,
-  load: Driver,
-  unit: CpuUnit,
-): Promise<Sample> {
-  const core = bed.cores.load;
-  await load(subject, core, Math.max(1, Math.round(seconds / 5)));
-  const [all, aside] = [cpuSeconds(subject.pids), ownCpuSeconds(subject.aside)];
-  const { requests, seen } = await load(subject, core, seconds);
-  const asideSeconds = ownCpuSeconds(subject.aside) - aside;
-  const own = cpuSeconds(subject.pids) - all - asideSeconds;
-  const beside = { 'supervisor µs/request': (asideSeconds * 1e6) / requests };
+async function take(stand: Stand, subject: Subject, load: Driver, unit: CpuUnit): Promise<Sample> {
+  const { bed, pace } = stand;
+  await load(subject, bed, Math.max(1, Math.round(pace.seconds / 5)));
+  const use = watchCore(subject);
+  const { requests, seen } = await load(subject, bed, pace.seconds);
+  const { own, aside, waitedPercent } = use();
+  const beside = { 'supervisor µs/request': (aside * 1e6) / requests };
   return {
     values: { [unit.key]: unit.value(requests, own) },
-    seen: { ...seen, ...(subject.aside.length === 0 ? {} : beside), 'CPU s': own },
+    seen: {
+      ...seen,
+      ...(subject.aside.length === 0 ? {} : beside),
+      [WAITED]: waitedPercent,
+    },
   };
 }

@@ -3,6 +3,7 @@ import type { Stand } from '../stand.ts';
 import { makeCertificates } from './certificates.ts';
 import { putConfig, startEtcd } from './control-plane.ts';
 import { answers, startGateway, type Gateway } from './gateway.ts';
+import { answersGrpc } from './grpc.ts';
 import { startOrigin } from './origin.ts';
 import type { Subject } from './subject.ts';
 
@@ -51,12 +52,14 @@ export async function startGatemesh(stand: Stand): Promise<GatemeshSubjects> {
     services: { far: { port: origin.http }, 'far-grpc': { port: origin.grpc, protocol: 'grpc' } },
   });
   for (const host of ['near.mesh', 'far.mesh']) await answers(a.egress, host);
+  const grpcPair = subject('gatemesh pair', a.egress, 'far-grpc.mesh', [a, b]);
+  await answersGrpc(grpcPair);
   return {
     hop: subject('gatemesh', a.egress, 'near.mesh', [a]),
     edge: subject('gatemesh edge', `http://127.0.0.1:${ports.http}`, undefined, [a]),
     https: subject('gatemesh edge', `https://127.0.0.1:${ports.https}`, undefined, [a]),
     pair: subject('gatemesh pair', a.egress, 'far.mesh', [a, b]),
-    grpcPair: subject('gatemesh pair', a.egress, 'far-grpc.mesh', [a, b]),
+    grpcPair,
   };
 }
 

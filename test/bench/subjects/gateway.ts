@@ -28,8 +28,6 @@ export interface Gateway {
   readonly pid: number;
   /** URL of its egress listener. */
   readonly egress: string;
-  /** Ends it and starts it again, ready: the same node, with processes as new. @returns the process id */
-  restart(): Promise<number>;
 }
 
 /** One gateway with all default features, ready. */
@@ -48,16 +46,13 @@ export async function startGateway(stand: Stand, options: GatewayOptions): Promi
       : { protocol, check: { tcp: true } }),
   }));
   const token = await ca.token(name, Object.keys(options.services), edge);
+  const tokenFile = bed.file(`${name}/token`, token);
   const config = {
     node: name,
     dataDir: join(bed.folder, name, 'data'),
     accessLog,
     registry: { etcd: { endpoints: [etcd], prefix } },
-    identity: {
-      ca: ca.url,
-      caFingerprint: ca.fingerprint,
-      tokenFile: bed.file(`${name}/token`, token),
-    },
+    identity: { ca: ca.url, caFingerprint: ca.fingerprint, tokenFile },
     mesh: { listen: `127.0.0.1:${mesh}`, advertise: `127.0.0.1:${mesh}` },
     egress: { listen: `127.0.0.1:${egress}` },
     admin: { listen: `127.0.0.1:${admin}`, socket: join(bed.folder, name, 'admin.sock') },
@@ -66,25 +61,13 @@ export async function startGateway(stand: Stand, options: GatewayOptions): Promi
   };
   // JSON is accepted where YAML is.
   const file = bed.file(`${name}/gateway.json`, JSON.stringify(config));
-  const start = async (): Promise<number> => {
-    const command = [GATEMESH, 'gateway', '--config', file];
-    const pid = await bed.start(name, bed.cores.proxy, command, admin);
-    await eventually(async () => {
-      const response = await fetch(`http://127.0.0.1:${admin}/readyz`);
-      if (!response.ok) throw new Error(`${name} is not ready: ${await response.text()}`);
-    }, READY_MS);
-    return pid;
-  };
-  let pid = await start();
-  return {
-    pid,
-    egress: `http://127.0.0.1:${egress}`,
-    restart: async () => {
-      await bed.stop(pid);
-      pid = await start();
-      return pid;
-    },
-  };
+  const command = [GATEMESH, 'gateway', '--config', file];
+  const pid = await bed.start(name, bed.cores.proxy, command, admin);
+  await eventually(async () => {
+    const response = await fetch(`http://127.0.0.1:${admin}/readyz`);
+    if (!response.ok) throw new Error(`${name} is not ready: ${await response.text()}`);
+  }, READY_MS);
+  return { egress: `http://127.0.0.1:${egress}`, pid };
 }
 
 /** Waits until a request is answered with 200. */

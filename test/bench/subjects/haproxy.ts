@@ -1,6 +1,7 @@
 import { freePorts, type Bed } from '../bed.ts';
 import type { Stand } from '../stand.ts';
 import { makeCertificates, type PeerCertificates } from './certificates.ts';
+import { answersGrpc } from './grpc.ts';
 import { startOrigin } from './origin.ts';
 import { peer, type Subject } from './subject.ts';
 
@@ -69,7 +70,9 @@ export async function startHaproxyGrpcPair(stand: Stand): Promise<Subject> {
   const toOrigin = backend('origin', origin.grpc, 'proto h2');
   const config = pair(near!, far!, certificates, 'proto h2', toOrigin);
   const pid = await start(stand.bed, 'haproxy-grpc', config, near!);
-  return peer('HAProxy h2 pair', `http://127.0.0.1:${near}`, [pid]);
+  const subject = peer('HAProxy h2 pair', `http://127.0.0.1:${near}`, [pid]);
+  await answersGrpc(subject);
+  return subject;
 }
 
 function pair(

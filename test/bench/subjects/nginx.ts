@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { freePorts } from '../bed.ts';
 import type { Stand } from '../stand.ts';
 import { makeCertificates, type PeerCertificates } from './certificates.ts';
+import { answersGrpc } from './grpc.ts';
 import { startNginxProxy } from './nginx-process.ts';
 import { startOrigin } from './origin.ts';
 import { peer, type Subject } from './subject.ts';
@@ -91,21 +92,7 @@ export async function startNginxGrpcPair(stand: Stand): Promise<Subject> {
     location / { grpc_pass grpc://origin; }
   }`;
   const pid = await startNginxProxy(bed, 'nginx-grpc', config, near!);
-  return peer('nginx grpc pair', `http://127.0.0.1:${near}`, [pid]);
-}
-
-/** A process of its own, plain and with TLS in, as often as it is called. */
-export async function startNginxAlone(stand: Stand): Promise<{
-  readonly pid: number;
-  readonly http: number;
-  readonly https: number;
-}> {
-  const origin = await stand.use(startOrigin);
-  const certificates = await stand.use(makeCertificates);
-  const [http, https] = await freePorts(2);
-  const config = `${upstream('origin', origin.http)}
-  server { listen 127.0.0.1:${http} backlog=4096; ${pass('origin')} }
-  server { listen 127.0.0.1:${https} ssl backlog=4096; ${serverTls(certificates)} ${pass('origin')} }`;
-  const pid = await startNginxProxy(stand.bed, 'nginx-alone', config, http!);
-  return { pid, http: http!, https: https! };
+  const subject = peer('nginx grpc pair', `http://127.0.0.1:${near}`, [pid]);
+  await answersGrpc(subject);
+  return subject;
 }

@@ -32,7 +32,8 @@ export async function startOrigin({ bed }: Stand): Promise<Origin> {
     bed.file(`www/${name}`, Buffer.alloc(bytes, 'gatemesh '));
   }
   bed.file(`www${GRPC_METHOD}`, GRPC_MESSAGE);
-  // A POST to a file is 405, which is then answered with the file; the trailer makes a gRPC answer of it.
+  // A POST to a file is 405, which is then answered with the file; the trailer makes a gRPC answer of it. `mirror` has the
+  // message read first, as every gRPC server does: nginx as a proxy fails calls that are answered before they are complete.
   const servers = `server {
     listen 127.0.0.1:${http} backlog=4096;
     default_type application/json;
@@ -44,8 +45,9 @@ export async function startOrigin({ bed }: Stand): Promise<Origin> {
     listen 127.0.0.1:${grpc} http2 backlog=4096;
     default_type application/grpc;
     add_trailer grpc-status 0;
-    root ${bed.folder}/www;
     error_page 405 =200 $uri;
+    location / { root ${bed.folder}/www; mirror /mirror; }
+    location = /mirror { internal; return 204; }
   }`;
   const config = bed.file('origin.conf', nginxConfig(bed, 'origin', servers));
   const command = ['nginx', '-e', 'stderr', '-c', config];
