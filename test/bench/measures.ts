@@ -1,6 +1,7 @@
 import { h2load, newConnections } from './loads/h2load.ts';
 import { wrk } from './loads/wrk.ts';
 import type { Measure } from './measure.ts';
+import { addedLatencyMeasure } from './methods/added-latency.ts';
 import { CONNECTIONS, cpuMeasure, throughput } from './methods/cpu.ts';
 import { restMeasure } from './methods/rest.ts';
 import type { Stand } from './stand.ts';
@@ -134,6 +135,21 @@ export const MEASURES: readonly Measure[] = [
     load: newConnections(),
     ours: edgeTls,
     peers: async (stand) => [{ subject: (await stand.use(startNginxHop)).https, target: 0.5 }],
+  }),
+  addedLatencyMeasure({
+    name: 'rate-hop',
+    title: 'one hop at 3,000 requests/s, open loop',
+    ours: hop,
+    peers: async (stand) => [{ subject: (await stand.use(startNginxHop)).hop, target: 1.5 }],
+  }),
+  addedLatencyMeasure({
+    name: 'rate-pair',
+    title: 'two hops over mTLS at 3,000 requests/s, open loop',
+    ours: pair,
+    peers: async (stand) => [
+      { subject: await stand.use(startNginxPair), target: 1.5 },
+      { subject: await stand.use(startHaproxyPair) },
+    ],
   }),
   restMeasure({
     name: 'rest',
