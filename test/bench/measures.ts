@@ -6,8 +6,9 @@ import { CONNECTIONS, cpuMeasure, throughput } from './methods/cpu.ts';
 import { restMeasure } from './methods/rest.ts';
 import type { Stand } from './stand.ts';
 import { startFastify } from './subjects/fastify.ts';
-import { startGatemesh } from './subjects/gatemesh.ts';
+import { startGatemesh, startLogging } from './subjects/gatemesh.ts';
 import { startHaproxyGrpcPair, startHaproxyHop, startHaproxyPair } from './subjects/haproxy.ts';
+import { asking, startWith10000Routes, startWith10Routes } from './subjects/many-routes.ts';
 import { startNginxGrpcPair, startNginxHop, startNginxPair } from './subjects/nginx.ts';
 import { BODIES, BODY_BYTES, GRPC_MESSAGE, GRPC_METHOD } from './subjects/origin.ts';
 
@@ -100,6 +101,26 @@ export const MEASURES: readonly Measure[] = [
         peers: async (stand) => [{ subject: await stand.use(startNginxPair), target: 0.6 }],
       }),
     ];
+  }),
+  cpuMeasure({
+    name: 'routes',
+    title: 'one hop, 10,000 routes beside 10',
+    load: wrk({
+      connections: 32,
+      script: ({ routes }) => ['spread-routes.lua', `${routes!.count}`, `${routes!.asked}`],
+    }),
+    ours: async (stand) => {
+      const all = await stand.use(startWith10000Routes);
+      return [all, asking(100, all)];
+    },
+    peers: async (stand) => [{ subject: await stand.use(startWith10Routes), target: 1.1 }],
+  }),
+  cpuMeasure({
+    name: 'log',
+    title: 'one hop, access log on',
+    load: wrk({ connections: 32 }),
+    ours: async (stand) => [await stand.use(startLogging)],
+    peers: async (stand) => [{ subject: (await stand.use(startNginxHop)).logged }],
   }),
   cpuMeasure({
     name: 'h2',

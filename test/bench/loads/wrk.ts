@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Driver } from '../methods/cpu.ts';
+import type { Subject } from '../subjects/subject.ts';
 
 const run = promisify(execFile);
 
@@ -11,14 +12,15 @@ export interface WrkLoad {
   /** `name: value` lines beside Host. */
   readonly headers?: readonly string[];
   /** A Lua file of this folder that makes the requests, and its arguments. */
-  readonly script?: readonly string[];
+  readonly script?: (subject: Subject) => readonly [file: string, ...args: string[]];
 }
 
 /** HTTP/1.1 over keep-alive connections, the next request when the answer is there: a closed loop at full speed. */
-export function wrk({ connections, path = '/', headers = [], script = [] }: WrkLoad): Driver {
-  return async ({ name, url, host }, { cores }, seconds) => {
+export function wrk({ connections, path = '/', headers = [], script }: WrkLoad): Driver {
+  return async (subject, { cores }, seconds) => {
+    const { name, url, host } = subject;
     const all = host === undefined ? headers : [`Host: ${host}`, ...headers];
-    const [file, ...args] = script;
+    const [file, ...args] = script?.(subject) ?? [];
     const { stdout } = await run('taskset', [
       ...['-c', String(cores.load), 'wrk', '-t1', `-c${connections}`, `-d${seconds}`, '--latency'],
       ...all.flatMap((header) => ['-H', header]),

@@ -63,6 +63,20 @@ export async function startGatemesh(stand: Stand): Promise<GatemeshSubjects> {
   };
 }
 
+/** A third node of the same mesh, which writes its access log into a file; the request is a hop as on A. */
+export async function startLogging(stand: Stand): Promise<Subject> {
+  await stand.use(startGatemesh);
+  const { http } = await stand.use(startOrigin);
+  const gateway = await startGateway(stand, {
+    name: 'vm-log',
+    prefix: PREFIX,
+    services: { logged: { port: http } },
+    accessLog: true,
+  });
+  await answers(gateway.egress, 'logged.mesh');
+  return subject('gatemesh', gateway.egress, 'logged.mesh', [gateway]);
+}
+
 function subject(
   name: string,
   url: string,
