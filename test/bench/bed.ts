@@ -146,6 +146,25 @@ export function residentMb(roots: readonly number[]): number {
   return (kib.reduce((sum, value) => sum + value, 0) * 1024) / 1e6;
 }
 
+/**
+ * Memory in bytes that these processes and their descendants have for themselves (proportional where they share it),
+ * files mapped into them left out: those are shared with whoever else runs the same program.
+ *
+ * @param aside processes that do not count; their descendants do
+ */
+export function anonymousBytes(roots: readonly number[], aside: readonly number[]): number {
+  const kib = treeOf(roots)
+    .filter(({ pid }) => !aside.includes(pid))
+    .map(({ pid }) => kibOf(`/proc/${pid}/smaps_rollup`, 'Pss_Anon'));
+  return kib.reduce((sum, value) => sum + value, 0) * 1024;
+}
+
+/** How many files this process may have open, and what it starts with it. Node has raised the soft limit to the hard one. */
+export function openFilesLimit(): number {
+  const found = /^Max open files +(\d+|unlimited)/m.exec(readFileSync('/proc/self/limits', 'utf8'));
+  return found === null || found[1] === 'unlimited' ? Infinity : Number(found[1]);
+}
+
 /** Ports of 127.0.0.1 that nobody listens on. */
 export async function freePorts(count: number): Promise<readonly number[]> {
   const servers = Array.from({ length: count }, () => createServer());

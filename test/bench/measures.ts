@@ -3,13 +3,14 @@ import { wrk } from './loads/wrk.ts';
 import type { Measure } from './measure.ts';
 import { addedLatencyMeasure } from './methods/added-latency.ts';
 import { CONNECTIONS, cpuMeasure, throughput } from './methods/cpu.ts';
+import { idleMemoryMeasure } from './methods/idle-memory.ts';
 import { restMeasure } from './methods/rest.ts';
 import type { Stand } from './stand.ts';
 import { startFastify } from './subjects/fastify.ts';
-import { startGatemesh, startLogging } from './subjects/gatemesh.ts';
+import { prepareEdge, startGatemesh, startLogging } from './subjects/gatemesh.ts';
 import { startHaproxyGrpcPair, startHaproxyHop, startHaproxyPair } from './subjects/haproxy.ts';
 import { asking, startWith10000Routes, startWith10Routes } from './subjects/many-routes.ts';
-import { startNginxGrpcPair, startNginxHop, startNginxPair } from './subjects/nginx.ts';
+import { nginxAlone, startNginxGrpcPair, startNginxHop, startNginxPair } from './subjects/nginx.ts';
 import { BODIES, BODY_BYTES, GRPC_MESSAGE, GRPC_METHOD } from './subjects/origin.ts';
 
 /** What a browser sends: with Host 14 lines, about 700 bytes. */
@@ -172,6 +173,19 @@ export const MEASURES: readonly Measure[] = [
       { subject: await stand.use(startHaproxyPair) },
     ],
   }),
+  ...[
+    { kind: 'plain', tls: false, atMostKb: 8 },
+    { kind: 'TLS 1.3', tls: true, atMostKb: 30 },
+  ].map(({ kind, tls, atMostKb }) =>
+    idleMemoryMeasure({
+      name: tls ? 'idle-tls' : 'idle-plain',
+      title: `memory of an idle keep-alive connection, ${kind}, 10,000 of them`,
+      atMostKb,
+      tls,
+      ours: async (stand) => [await prepareEdge(stand, tls)],
+      peers: (stand) => Promise.resolve([nginxAlone(stand, tls)]),
+    }),
+  ),
   restMeasure({
     name: 'rest',
     title: 'gateway at rest, supervisor + 1 worker',

@@ -2,10 +2,10 @@ import { freePorts } from '../bed.ts';
 import type { Stand } from '../stand.ts';
 import { makeCertificates } from './certificates.ts';
 import { putConfig, startEtcd } from './control-plane.ts';
-import { answers, startGateway, type Gateway } from './gateway.ts';
+import { answers, prepareGateway, startGateway, type Gateway } from './gateway.ts';
 import { answersGrpc } from './grpc.ts';
 import { startOrigin } from './origin.ts';
-import type { Subject } from './subject.ts';
+import type { Fresh, Subject } from './subject.ts';
 
 const PREFIX = '/gatemesh/v1';
 /** Every request is matched among this many. */
@@ -75,6 +75,24 @@ export async function startLogging(stand: Stand): Promise<Subject> {
   });
   await answers(gateway.egress, 'logged.mesh');
   return subject('gatemesh', gateway.egress, 'logged.mesh', [gateway]);
+}
+
+/** An edge gateway in a mesh of its own, new for each sample. */
+export async function prepareEdge(stand: Stand, tls: boolean): Promise<Fresh> {
+  const name = tls ? 'vm-tls' : 'vm-plain';
+  const prefix = `/${name}/v1`;
+  const origin = await stand.use(startOrigin);
+  const { http, https } = await putEdge(stand, prefix, 'public', 'near');
+  const services = { near: { port: origin.http } };
+  const { start } = await prepareGateway(stand, { name, prefix, services, edge: 'public' });
+  return {
+    name: 'gatemesh edge',
+    start: async () => {
+      const pids = [await start()];
+      await answers(tls ? `https://127.0.0.1:${https}` : `http://127.0.0.1:${http}`, undefined);
+      return { port: tls ? https : http, pids, aside: pids };
+    },
+  };
 }
 
 function subject(

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { eventually } from '../../support/eventually.ts';
@@ -32,6 +32,15 @@ export interface Gateway {
 
 /** One gateway with all default features, ready. */
 export async function startGateway(stand: Stand, options: GatewayOptions): Promise<Gateway> {
+  const { egress, start } = await prepareGateway(stand, options);
+  return { egress, pid: await start() };
+}
+
+/** The same, not yet started: it may be started again whenever it was ended. */
+export async function prepareGateway(
+  stand: Stand,
+  options: GatewayOptions,
+): Promise<Pick<Gateway, 'egress'> & { start(): Promise<number> }> {
   const { bed } = stand;
   const { name, prefix, edge, accessLog = false } = options;
   const ca = await stand.use(startCa);
@@ -45,8 +54,7 @@ export async function startGateway(stand: Stand, options: GatewayOptions): Promi
       ? { protocol: 'http', check: { http: '/' } }
       : { protocol, check: { tcp: true } }),
   }));
-  const token = await ca.token(name, Object.keys(options.services), edge);
-  const tokenFile = bed.file(`${name}/token`, token);
+  const tokenFile = join(bed.folder, name, 'token');
   const config = {
     node: name,
     dataDir: join(bed.folder, name, 'data'),
@@ -61,13 +69,21 @@ export async function startGateway(stand: Stand, options: GatewayOptions): Promi
   };
   // JSON is accepted where YAML is.
   const file = bed.file(`${name}/gateway.json`, JSON.stringify(config));
-  const command = [GATEMESH, 'gateway', '--config', file];
-  const pid = await bed.start(name, bed.cores.proxy, command, admin);
-  await eventually(async () => {
-    const response = await fetch(`http://127.0.0.1:${admin}/readyz`);
-    if (!response.ok) throw new Error(`${name} is not ready: ${await response.text()}`);
-  }, READY_MS);
-  return { egress: `http://127.0.0.1:${egress}`, pid };
+  const start = async () => {
+    // At the first start, which may be long after this was prepared: a token is good for ten minutes.
+    if (!existsSync(tokenFile)) {
+      const token = await ca.token(name, Object.keys(options.services), edge);
+      bed.file(`${name}/token`, token);
+    }
+    const command = [GATEMESH, 'gateway', '--config', file];
+    const pid = await bed.start(name, bed.cores.proxy, command, admin);
+    await eventually(async () => {
+      const response = await fetch(`http://127.0.0.1:${admin}/readyz`);
+      if (!response.ok) throw new Error(`${name} is not ready: ${await response.text()}`);
+    }, READY_MS);
+    return pid;
+  };
+  return { egress: `http://127.0.0.1:${egress}`, start };
 }
 
 /** Waits until a request is answered with 200. */

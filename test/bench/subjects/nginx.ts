@@ -5,7 +5,7 @@ import { makeCertificates, type PeerCertificates } from './certificates.ts';
 import { answersGrpc } from './grpc.ts';
 import { startNginxProxy } from './nginx-process.ts';
 import { startOrigin } from './origin.ts';
-import { peer, type Subject } from './subject.ts';
+import { peer, type Fresh, type Subject } from './subject.ts';
 
 const KEEP = 'keepalive 256; keepalive_requests 100000000;';
 const PROXY = `proxy_http_version 1.1;
@@ -95,4 +95,23 @@ export async function startNginxGrpcPair(stand: Stand): Promise<Subject> {
   const subject = peer('nginx grpc pair', `http://127.0.0.1:${near}`, [pid]);
   await answersGrpc(subject);
   return subject;
+}
+
+/** A process of its own for each sample. */
+export function nginxAlone(stand: Stand, tls: boolean): Fresh {
+  return {
+    name: 'nginx',
+    start: async () => {
+      const origin = await stand.use(startOrigin);
+      const certificates = await stand.use(makeCertificates);
+      const [port] = await freePorts(1);
+      const listen = tls
+        ? `${port} ssl backlog=4096; ${serverTls(certificates)}`
+        : `${port} backlog=4096;`;
+      const config = `${upstream('origin', origin.http)}
+  server { listen 127.0.0.1:${listen} ${pass('origin')} }`;
+      const pid = await startNginxProxy(stand.bed, 'nginx-alone', config, port!);
+      return { port: port!, pids: [pid], aside: [] };
+    },
+  };
 }

@@ -12,6 +12,17 @@ export interface Subject {
   readonly aside: readonly number[];
 }
 
+/** One that is started anew for every sample: what was before would be seen in its memory. */
+export interface Fresh {
+  readonly name: string;
+  /** Ready. */
+  start(): Promise<{
+    readonly port: number;
+    readonly pids: readonly number[];
+    readonly aside: readonly number[];
+  }>;
+}
+
 export function peer(name: string, url: string, pids: readonly number[]): Subject {
   return { name, url, host: undefined, pids, aside: [] };
 }
