@@ -1,8 +1,9 @@
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { arch, cpus, release } from 'node:os';
 import { EXIT, MeshError, messageOf } from '#kit/errors.ts';
 import { Bed, chooseCores } from './bed.ts';
 import { Comparison } from './comparison.ts';
+import { withTable } from './markdown.ts';
 import { MEASURES } from './measures.ts';
 import { parseOptions, usage, type Options } from './options.ts';
 import { printBusy, printFigures, printRows, type Figures, type Row } from './report.ts';
@@ -21,6 +22,9 @@ try {
 
 /** @returns the exit code: 1 when something could not be measured; a missed target is a figure, not a failure */
 async function bench(options: Options): Promise<number> {
+  const { markdown } = options;
+  // Tried before the long run: a file that is not there, or has no place for the table, is said at once.
+  if (markdown !== undefined) withTable(readFileSync(markdown, 'utf8'), [], '');
   const bed = new Bed(chooseCores());
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.on(signal, () => {
@@ -54,7 +58,7 @@ async function measureAll(stand: Stand, { only, rounds }: Options): Promise<read
 function publish(
   rows: readonly Row[],
   figures: readonly Figures[],
-  { rounds, pace: { seconds, quick }, json }: Options,
+  { rounds, pace: { seconds, quick }, json, markdown }: Options,
 ): void {
   const day = new Date().toISOString().slice(0, 10);
   const from = `${processor()}, ${day}, ${rounds} rounds of ${seconds} s, medians`;
@@ -67,6 +71,9 @@ function publish(
     const machine = { cpu: processor(), cores: cpus().length, kernel: release() };
     const whole = { machine, day, rounds, seconds, quick, rows, figures: figures.map(document) };
     writeFileSync(json, `${JSON.stringify(whole, null, 2)}\n`);
+  }
+  if (markdown !== undefined) {
+    writeFileSync(markdown, withTable(readFileSync(markdown, 'utf8'), rows, `${from}:`));
   }
 }
 

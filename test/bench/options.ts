@@ -9,6 +9,7 @@ export interface Options {
   readonly rounds: number;
   readonly pace: Pace;
   readonly json: string | undefined;
+  readonly markdown: string | undefined;
 }
 
 export function usage(names: readonly string[]): string {
@@ -18,7 +19,8 @@ ${wrap(names, 90, '                   ')}
   --rounds N       rounds of every measure (default 5); the figures are their medians
   --seconds N      length of one round of one subject (default 2)
   --quick          one round of one second: shows that it works, not how fast
-  --json FILE      all figures, every round, for programs`;
+  --json FILE      all figures, every round, for programs
+  --markdown FILE  puts the table between the marks in FILE, such as README.md`;
 }
 
 function wrap(names: readonly string[], width: number, indent: string): string {
@@ -52,6 +54,7 @@ export function parseOptions(
         seconds: { type: 'string' },
         quick: { type: 'boolean', default: false },
         json: { type: 'string' },
+        markdown: { type: 'string' },
         help: { type: 'boolean', short: 'h', default: false },
       },
     }));
@@ -73,11 +76,12 @@ export function parseOptions(
       `--only: no measure "${name}"${hint === undefined ? '' : `. Did you mean "${hint}"?`}`,
     );
   }
-  const { quick, json } = values;
+  const { quick, json, markdown } = values;
   return {
     only: only.length === 0 ? names : only,
     rounds: count('--rounds', values.rounds, quick ? 1 : 5),
     pace: { seconds: count('--seconds', values.seconds, quick ? 1 : 2), quick },
     json,
+    markdown,
   };
 }

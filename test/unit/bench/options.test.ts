@@ -22,6 +22,7 @@ describe('options of the bench', () => {
       rounds: 5,
       pace: { seconds: 2, quick: false },
       json: undefined,
+      markdown: undefined,
     });
   });
 
