@@ -83,7 +83,7 @@ export class Bed {
 
   /** For when the bench itself is ended: everything below it, the load too, at once. */
   abort(): void {
-    const pids = treeOf([process.pid]).map(({ pid }) => pid);
+    const pids = processTree([process.pid]);
     signal(
       pids.filter((pid) => pid !== process.pid),
       'SIGKILL',
@@ -182,11 +182,16 @@ function kibOf(file: string, field: string): number {
 }
 
 async function end(roots: readonly number[]): Promise<void> {
-  const pids = treeOf(roots).map(({ pid }) => pid);
+  const pids = processTree(roots);
   signal(pids, 'SIGTERM');
   await eventually(() => {
     if (allProcesses().some(({ pid }) => pids.includes(pid))) throw new Error('still running');
   }, 5_000).catch(() => signal(pids, 'SIGKILL'));
+}
+
+/** These processes and all their descendants. */
+export function processTree(roots: readonly number[]): readonly number[] {
+  return treeOf(roots).map(({ pid }) => pid);
 }
 
 function treeOf(roots: readonly number[]): ReturnType<typeof allProcesses> {

@@ -68,7 +68,12 @@ function publish(
   printRows(rows);
   printBusy(figures);
   if (json !== undefined) {
-    const machine = { cpu: processor(), cores: cpus().length, kernel: release() };
+    const machine = {
+      cpu: processor(),
+      cores: cpus().length,
+      kernel: release(),
+      tcp: readFileSync('/proc/sys/net/ipv4/tcp_congestion_control', 'utf8').trim(),
+    };
     const whole = { machine, day, rounds, seconds, quick, rows, figures: figures.map(document) };
     writeFileSync(json, `${JSON.stringify(whole, null, 2)}\n`);
   }

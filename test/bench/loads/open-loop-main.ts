@@ -1,13 +1,21 @@
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { OneAnswer } from './one-answer.ts';
-import { OpenLoop, type OpenLoopOptions } from './open-loop.ts';
+import { OpenLoop, type OpenLoopOptions, type OpenLoopReport } from './open-loop.ts';
 
-/** What the program below takes as its one argument, in JSON; it prints an OpenLoopReport, in JSON. */
+/** What the program below takes as its one argument, in JSON; it prints an OpenLoopRun, in JSON. */
 export interface OpenLoopLoad extends Omit<OpenLoopOptions, 'startMs'> {
   readonly port: number;
   readonly host: string;
   readonly path: string;
+  /** Processes that belong on the same core: the origin. */
+  readonly beside: readonly number[];
+}
+
+export interface OpenLoopRun extends OpenLoopReport {
+  /** How much of the time its core was with anything but itself and `beside`. */
+  readonly awayPercent: number;
 }
 
 /** After the last request was due. */
@@ -20,7 +28,7 @@ if (import.meta.main) await generate(JSON.parse(process.argv[2]!) as OpenLoopLoa
  * Never sleeps: Node's timers are as coarse as three requests at 3,000/s, so it looks at the clock all the time.
  * It is meant to run under SCHED_IDLE, where anything else on its core goes first.
  */
-async function generate({ port, host, path, ...options }: OpenLoopLoad): Promise<void> {
+async function generate({ port, host, path, beside, ...options }: OpenLoopLoad): Promise<void> {
   const request = Buffer.from(`GET ${path} HTTP/1.1\r\nHost: ${host}\r\n\r\n`);
   const sockets: Socket[] = [];
   let loop: OpenLoop | undefined;
@@ -42,14 +50,18 @@ async function generate({ port, host, path, ...options }: OpenLoopLoad): Promise
   const startMs = performance.now() + 10;
   loop = new OpenLoop({ ...options, startMs });
   const lastDueMs = startMs + ((options.warmUp + options.count) * 1e3) / options.perSecond;
+  const countedMs = startMs + (options.warmUp * 1e3) / options.perSecond;
+  let away: (() => number) | undefined;
   const turn = (): void => {
     let now = performance.now();
+    if (now >= countedMs) away ??= watchAway(beside);
     for (let begun = loop.begin(now); begun !== undefined; begun = loop.begin(now)) {
       sockets[begun.connection]!.write(request);
       now = performance.now();
     }
     if (loop.isOver) {
-      process.stdout.write(JSON.stringify(loop.report()), () => process.exit(0));
+      const run: OpenLoopRun = { ...loop.report(), awayPercent: away!() };
+      process.stdout.write(JSON.stringify(run), () => process.exit(0));
     } else if (now > lastDueMs + LAST_ANSWER_MS) {
       throw new Error(`requests were not answered within ${LAST_ANSWER_MS} ms`);
     } else {
@@ -57,4 +69,19 @@ async function generate({ port, host, path, ...options }: OpenLoopLoad): Promise
     }
   };
   turn();
+}
+
+/**
+ * As this thread always wants to run, what it waited for its core is what everything else had of it (sched-stats: "time spent
+ * on the cpu", "time spent waiting on a runqueue", ns).
+ *
+ * @returns a function that says how many percent of the time since now that was, without `beside`
+ */
+function watchAway(beside: readonly number[]): () => number {
+  const schedstat = (of: string): readonly number[] =>
+    readFileSync(`/proc/${of}/schedstat`, 'utf8').split(' ').map(Number);
+  const lostNs = (): number =>
+    beside.reduce((lost, pid) => lost - schedstat(String(pid))[0]!, schedstat('thread-self')[1]!);
+  const [lost, atMs] = [lostNs(), performance.now()];
+  return () => (100 * (lostNs() - lost)) / 1e6 / (performance.now() - atMs);
 }

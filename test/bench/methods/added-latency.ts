@@ -1,6 +1,7 @@
 import { WAITED, watchCore } from '../core-watch.ts';
+import { processTree } from '../bed.ts';
 import { fixedRate, type FixedRate } from '../loads/fixed-rate.ts';
-import type { OpenLoopReport } from '../loads/open-loop.ts';
+import type { OpenLoopRun } from '../loads/open-loop-main.ts';
 import type { Entrant, Measure, Sample } from '../measure.ts';
 import type { Stand } from '../stand.ts';
 import { startOrigin } from '../subjects/origin.ts';
@@ -17,7 +18,7 @@ export function addedLatencyMeasure(options: {
   ours(stand: Stand): Promise<readonly Subject[]>;
   peers(stand: Stand): Promise<readonly { readonly subject: Subject; readonly target?: number }[]>;
 }): Measure {
-  let direct: OpenLoopReport | undefined;
+  let direct: OpenLoopRun | undefined;
   const enter = (stand: Stand, subject: Subject): Entrant => ({
     name: subject.name,
     take: async () => {
@@ -47,13 +48,15 @@ export function addedLatencyMeasure(options: {
   };
 }
 
-function run({ bed, pace }: Stand, subject: Subject): Promise<OpenLoopReport> {
+async function run(stand: Stand, subject: Subject): Promise<OpenLoopRun> {
+  const { bed, pace } = stand;
   const rate: FixedRate = { ...RATE, seconds: Math.ceil(pace.seconds * LONGER) };
-  return fixedRate(subject, rate, bed.cores.load);
+  const origin = (await stand.use(startOrigin)).subject;
+  return await fixedRate(subject, rate, bed.cores.load, processTree(origin.pids));
 }
 
 /** @param through a proxy, in the same round as `direct` */
-export function added(through: OpenLoopReport, direct: OpenLoopReport): Sample {
+export function added(through: OpenLoopRun, direct: OpenLoopRun): Sample {
   return {
     values: { p99: through.p99 - direct.p99, p50: through.p50 - direct.p50 },
     seen: {
@@ -65,6 +68,7 @@ export function added(through: OpenLoopReport, direct: OpenLoopReport): Sample {
       'generator late p50': through.lateP50,
       'generator late p99': through.lateP99,
       'waited for a connection': through.waited,
+      "others on the load's core %": through.awayPercent,
     },
   };
 }

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { OpenLoopReport } from '../../bench/loads/open-loop.ts';
+import type { OpenLoopRun } from '../../bench/loads/open-loop-main.ts';
 import { added } from '../../bench/methods/added-latency.ts';
 
-const report = (p50: number, p99: number): OpenLoopReport => ({
+const report = (p50: number, p99: number): OpenLoopRun => ({
   requests: 1,
   p50,
   p99,
@@ -11,6 +11,7 @@ const report = (p50: number, p99: number): OpenLoopReport => ({
   lateP50: 0,
   lateP99: 0,
   waited: 0,
+  awayPercent: 0,
 });
 
 describe('added latency', () => {
