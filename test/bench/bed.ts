@@ -1,5 +1,13 @@
 import { execFileSync, spawn } from 'node:child_process';
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { connect, createServer, type AddressInfo, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -17,7 +25,7 @@ export interface Cores {
 export class Bed {
   readonly folder: string;
   readonly cores: Cores;
-  readonly #pids: number[] = [];
+  readonly #pids = new Set<number>();
 
   constructor(cores: Cores) {
     this.cores = cores;
@@ -51,7 +59,7 @@ export class Bed {
     });
     closeSync(log);
     if (child.pid === undefined) throw new Error('taskset could not be started');
-    this.#pids.push(child.pid);
+    this.#pids.add(child.pid);
     if (port === undefined) return child.pid;
     await eventually(async () => {
       if (child.exitCode !== null || !(await accepts(port))) {
@@ -61,19 +69,21 @@ export class Bed {
     return child.pid;
   }
 
+  /** Ends one that it started, with what that started. */
+  async stop(pid: number): Promise<void> {
+    await end([pid]);
+    this.#pids.delete(pid);
+  }
+
   /** Ends everything it started, with what that started. */
   async close(): Promise<void> {
-    const pids = treeOf(this.#pids).map(({ pid }) => pid);
-    signal(pids, 'SIGTERM');
-    await eventually(() => {
-      if (allProcesses().some(({ pid }) => pids.includes(pid))) throw new Error('still running');
-    }, 5_000).catch(() => signal(pids, 'SIGKILL'));
+    await end([...this.#pids]);
     this.#remove();
   }
 
   /** For when the bench itself is ended: everything below it, the load too, at once. */
   abort(): void {
-    const pids = treeOf([process.pid]).map(({ pid }) => pid);
+    const pids = processTree([process.pid]);
     signal(
       pids.filter((pid) => pid !== process.pid),
       'SIGKILL',
@@ -116,13 +126,43 @@ export function ownCpuSeconds(pids: readonly number[]): number {
   return own.reduce((sum, { ticks }) => sum + ticks, 0) / TICKS_PER_SECOND;
 }
 
+/**
+ * Time in seconds that the threads of these processes and their descendants were ready to run while something else had
+ * their core (sched-stats, "time spent waiting on a runqueue").
+ *
+ * @param aside processes that do not count; their descendants do
+ */
+export function waitedSeconds(roots: readonly number[], aside: readonly number[]): number {
+  const waits = treeOf(roots)
+    .filter(({ pid }) => !aside.includes(pid))
+    .flatMap(({ pid }) => readdirSync(`/proc/${pid}/task`).map((task) => `${pid}/task/${task}`))
+    .map((task) => Number(readFileSync(`/proc/${task}/schedstat`, 'utf8').split(' ')[1]));
+  return waits.reduce((sum, value) => sum + value, 0) / 1e9;
+}
+
 /** Resident memory in MB (10^6 bytes) of these processes and their descendants. */
 export function residentMb(roots: readonly number[]): number {
-  const kib = treeOf(roots).map(({ pid }) => {
-    const status = readFileSync(`/proc/${pid}/status`, 'utf8');
-    return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1] ?? 0);
-  });
+  const kib = treeOf(roots).map(({ pid }) => kibOf(`/proc/${pid}/status`, 'VmRSS'));
   return (kib.reduce((sum, value) => sum + value, 0) * 1024) / 1e6;
+}
+
+/**
+ * Memory in bytes that these processes and their descendants have for themselves (proportional where they share it),
+ * files mapped into them left out: those are shared with whoever else runs the same program.
+ *
+ * @param aside processes that do not count; their descendants do
+ */
+export function anonymousBytes(roots: readonly number[], aside: readonly number[]): number {
+  const kib = treeOf(roots)
+    .filter(({ pid }) => !aside.includes(pid))
+    .map(({ pid }) => kibOf(`/proc/${pid}/smaps_rollup`, 'Pss_Anon'));
+  return kib.reduce((sum, value) => sum + value, 0) * 1024;
+}
+
+/** How many files this process may have open, and what it starts with it. Node has raised the soft limit to the hard one. */
+export function openFilesLimit(): number {
+  const found = /^Max open files +(\d+|unlimited)/m.exec(readFileSync('/proc/self/limits', 'utf8'));
+  return found === null || found[1] === 'unlimited' ? Infinity : Number(found[1]);
 }
 
 /** Ports of 127.0.0.1 that nobody listens on. */
@@ -134,6 +174,25 @@ export async function freePorts(count: number): Promise<readonly number[]> {
 }
 
 const TICKS_PER_SECOND = Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }));
+
+function kibOf(file: string, field: string): number {
+  const value = new RegExp(`^${field}:\\s+(\\d+) kB$`, 'm').exec(readFileSync(file, 'utf8'))?.[1];
+  if (value === undefined) throw new Error(`${file} has no ${field}`);
+  return Number(value);
+}
+
+async function end(roots: readonly number[]): Promise<void> {
+  const pids = processTree(roots);
+  signal(pids, 'SIGTERM');
+  await eventually(() => {
+    if (allProcesses().some(({ pid }) => pids.includes(pid))) throw new Error('still running');
+  }, 5_000).catch(() => signal(pids, 'SIGKILL'));
+}
+
+/** These processes and all their descendants. */
+export function processTree(roots: readonly number[]): readonly number[] {
+  return treeOf(roots).map(({ pid }) => pid);
+}
 
 function treeOf(roots: readonly number[]): ReturnType<typeof allProcesses> {
   const all = allProcesses();

@@ -1,67 +1,104 @@
 import { messageOf } from '#kit/errors.ts';
-import type { GatemeshSubjects } from './gatemesh.ts';
-import { measure, type Sample } from './load.ts';
-import type { Measure, Peers } from './measures.ts';
-import { rowOf, type Figures, type Row } from './report.ts';
-import type { Subject } from './subject.ts';
+import { Unusable, type Entrant, type Measure, type Peer, type Sample } from './measure.ts';
+import { rowsOf, type Figures, type Row } from './report.ts';
+import type { Stand } from './stand.ts';
 
-/** One measure with everything that is measured under it. */
+/** What is known of one entrant. */
+interface Record {
+  readonly entrant: Entrant;
+  readonly samples: Sample[];
+  /** Why rounds do not count. */
+  readonly unusable: string[];
+  /** It does not work: it is not measured further, and what was measured of it is not shown. */
+  error: string | undefined;
+}
+
+/** One measure with everything that takes part in it. */
 export class Comparison {
   readonly #measure: Measure;
-  readonly #ours: readonly Subject[];
-  readonly #peers: ReturnType<Measure['peers']>;
-  readonly #samples = new Map<Subject, Sample[]>();
-  readonly #errors = new Map<Subject, string>();
+  readonly #stand: Stand;
+  readonly #ours: readonly Record[];
+  readonly #peers: readonly (Pick<Peer, 'target'> & { readonly record: Record })[];
+  readonly #controls: readonly Record[];
 
-  constructor(one: Measure, peers: Peers, gatemesh: GatemeshSubjects | undefined) {
-    this.#measure = one;
-    this.#ours = gatemesh === undefined ? [] : one.ours(gatemesh);
-    this.#peers = one.peers(peers);
+  private constructor(
+    measure: Measure,
+    stand: Stand,
+    ours: readonly Entrant[],
+    peers: readonly Peer[],
+    controls: readonly Entrant[],
+  ) {
+    this.#measure = measure;
+    this.#stand = stand;
+    this.#ours = ours.map(recordOf);
+    this.#peers = peers.map(({ entrant, ...rest }) => ({ ...rest, record: recordOf(entrant) }));
+    this.#controls = controls.map(recordOf);
   }
 
-  get #subjects(): readonly Subject[] {
-    return [...this.#ours, ...this.#peers.map(({ subject }) => subject)];
+  /** Starts what the measure needs. What does not start is said in its rows; the rest is measured all the same. */
+  static async prepare(measure: Measure, stand: Stand): Promise<Comparison> {
+    const ours = await measure.ours(stand).catch((error) => [broken('gatemesh', error)]);
+    const peers = await measure
+      .peers(stand)
+      .catch((error): readonly Peer[] => [{ entrant: broken('peers', error) }]);
+    const controls = (await measure.controls?.(stand)) ?? [];
+    return new Comparison(measure, stand, ours, peers, controls);
   }
 
-  /** Each subject once, beginning with another one every round: who comes first finds the machine coolest. */
-  async run(round: number, core: number, seconds: number): Promise<void> {
-    const subjects = this.#subjects;
-    for (let at = 0; at < subjects.length; at++) {
-      const subject = subjects[(at + round) % subjects.length]!;
-      if (this.#errors.has(subject)) continue;
+  get #records(): readonly Record[] {
+    return [...this.#ours, ...this.#peers.map(({ record }) => record), ...this.#controls];
+  }
+
+  /** Each entrant once, beginning with another one every round: who comes first finds the machine coolest. */
+  async run(round: number): Promise<void> {
+    if (round >= (this.#measure.mostRounds ?? Infinity)) return;
+    const records = this.#records;
+    try {
+      await this.#measure.beginRound?.(this.#stand);
+    } catch (error) {
+      for (const record of records) note(record, error);
+      return;
+    }
+    for (let at = 0; at < records.length; at++) {
+      const record = records[(at + round) % records.length]!;
+      if (record.error !== undefined) continue;
       try {
-        const sample = await measure(subject, this.#measure.load, core, seconds);
-        const samples = this.#samples.get(subject) ?? [];
-        samples.push(sample);
-        this.#samples.set(subject, samples);
+        record.samples.push(await record.entrant.take());
       } catch (error) {
-        // One that fails is not measured further; the others are.
-        this.#errors.set(subject, messageOf(error));
+        note(record, error);
       }
     }
   }
 
   figures(): readonly Figures[] {
-    return this.#subjects.map((subject) => this.#figuresOf(subject));
+    return this.#records.map((record) => this.#figuresOf(record));
   }
 
   rows(): readonly Row[] {
-    const ours = this.#ours.length === 0 ? [undefined] : this.#ours;
-    return ours.flatMap((subject) =>
-      this.#peers.map((peer) =>
-        rowOf(
-          this.#measure,
-          subject === undefined ? undefined : this.#figuresOf(subject),
-          this.#figuresOf(peer.subject),
-          peer.target,
-        ),
-      ),
-    );
+    const peers = this.#peers.map(({ record, target }) => ({
+      figures: this.#figuresOf(record),
+      target,
+    }));
+    return this.#ours.flatMap((record) => rowsOf(this.#figuresOf(record), peers));
   }
 
-  #figuresOf(subject: Subject): Figures {
-    const error = this.#errors.get(subject);
-    const samples = error === undefined ? (this.#samples.get(subject) ?? []) : [];
-    return { measure: this.#measure, subject, samples, error };
+  #figuresOf({ entrant: { name }, samples, unusable, error }: Record): Figures {
+    const measure = this.#measure;
+    if (error !== undefined) return { measure, name, samples: [], unusable, error };
+    return { measure, name, samples, unusable, error: undefined };
   }
+}
+
+function recordOf(entrant: Entrant): Record {
+  return { entrant, samples: [], unusable: [], error: undefined };
+}
+
+function note(record: Record, error: unknown): void {
+  if (error instanceof Unusable) record.unusable.push(error.message);
+  else record.error = messageOf(error);
+}
+
+/** Stands for what could not be started. */
+function broken(name: string, error: unknown): Entrant {
+  return { name, take: () => Promise.reject(error) };
 }

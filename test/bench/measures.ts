@@ -1,50 +1,17 @@
-import { residentMb } from './bed.ts';
-import { startFastify } from './fastify.ts';
-import type { GatemeshSubjects } from './gatemesh.ts';
-import { startHaproxy } from './haproxy.ts';
-import type { Load, Sample } from './load.ts';
-import { startNginx } from './nginx.ts';
-import { BODIES, BODY_BYTES } from './origin.ts';
-import type { Subject } from './subject.ts';
-
-export interface Peers {
-  readonly nginx: Awaited<ReturnType<typeof startNginx>>;
-  readonly haproxy: Awaited<ReturnType<typeof startHaproxy>>;
-  readonly fastify: Awaited<ReturnType<typeof startFastify>>;
-}
-
-export interface Unit {
-  readonly name: string;
-  /** The better value is the lower one, or the higher one. */
-  readonly better: 'lower' | 'higher';
-  value(sample: Sample): number;
-}
-
-/** A load under which ours and peers are measured in turn. */
-export interface Measure {
-  /** For `--only`. */
-  readonly name: string;
-  readonly title: string;
-  readonly load: Load;
-  readonly unit: Unit;
-  ours(gatemesh: GatemeshSubjects): readonly Subject[];
-  /** With the ratio ours/peer that is wanted: at most where lower is better, else at least. */
-  peers(peers: Peers): readonly { readonly subject: Subject; readonly target?: number }[];
-}
-
-const COST: Unit = {
-  name: 'µs CPU/request',
-  better: 'lower',
-  value: ({ cpuSeconds, requests }) => (cpuSeconds * 1e6) / requests,
-};
-
-function throughput(bytes: number): Unit {
-  return {
-    name: 'GB/CPU-second',
-    better: 'higher',
-    value: ({ cpuSeconds, requests }) => (requests * bytes) / 1e9 / cpuSeconds,
-  };
-}
+import { h2load, newConnections } from './loads/h2load.ts';
+import { wrk } from './loads/wrk.ts';
+import type { Measure } from './measure.ts';
+import { addedLatencyMeasure } from './methods/added-latency.ts';
+import { CONNECTIONS, cpuMeasure, throughput } from './methods/cpu.ts';
+import { idleMemoryMeasure } from './methods/idle-memory.ts';
+import { restMeasure } from './methods/rest.ts';
+import type { Stand } from './stand.ts';
+import { startFastify } from './subjects/fastify.ts';
+import { prepareEdge, startGatemesh, startLogging } from './subjects/gatemesh.ts';
+import { startHaproxyGrpcPair, startHaproxyHop, startHaproxyPair } from './subjects/haproxy.ts';
+import { asking, startWith10000Routes, startWith10Routes } from './subjects/many-routes.ts';
+import { nginxAlone, startNginxGrpcPair, startNginxHop, startNginxPair } from './subjects/nginx.ts';
+import { BODIES, BODY_BYTES, GRPC_MESSAGE, GRPC_METHOD } from './subjects/origin.ts';
 
 /** What a browser sends: with Host 14 lines, about 700 bytes. */
 const BROWSER_HEADERS = [
@@ -63,92 +30,166 @@ const BROWSER_HEADERS = [
   'Upgrade-Insecure-Requests: 1',
 ];
 
-const small = (connections: number, headers: readonly string[] = []): Load => ({
-  connections,
-  path: BODIES.small,
-  headers,
-});
+const hop = async (stand: Stand) => [(await stand.use(startGatemesh)).hop];
+const edgeTls = async (stand: Stand) => [(await stand.use(startGatemesh)).https];
+const pair = async (stand: Stand) => [(await stand.use(startGatemesh)).pair];
 
 export const MEASURES: readonly Measure[] = [
-  {
+  cpuMeasure({
     name: 'hop',
     title: 'one hop, 32 connections, small JSON',
-    load: small(32),
-    unit: COST,
-    ours: ({ hop, edge }) => [hop, edge],
-    peers: ({ nginx, haproxy, fastify }) => [
-      { subject: nginx.hop, target: 1.5 },
-      { subject: haproxy.hop },
-      { subject: fastify, target: 0.25 },
+    load: wrk({ connections: 32 }),
+    ours: async (stand) => {
+      const { hop, edge } = await stand.use(startGatemesh);
+      return [hop, edge];
+    },
+    peers: async (stand) => [
+      { subject: (await stand.use(startNginxHop)).hop, target: 1.5 },
+      { subject: (await stand.use(startHaproxyHop)).hop },
+      { subject: await stand.use(startFastify), target: 0.25 },
     ],
-  },
-  {
+  }),
+  cpuMeasure({
     name: 'headers',
     title: 'one hop, 14 header lines, 700 bytes',
-    load: small(32, BROWSER_HEADERS),
-    unit: COST,
-    ours: ({ hop }) => [hop],
-    peers: ({ nginx, haproxy }) => [{ subject: nginx.hop, target: 1.6 }, { subject: haproxy.hop }],
-  },
-  {
+    load: wrk({ connections: 32, headers: BROWSER_HEADERS }),
+    ours: hop,
+    peers: async (stand) => [
+      { subject: (await stand.use(startNginxHop)).hop, target: 1.6 },
+      { subject: (await stand.use(startHaproxyHop)).hop },
+    ],
+  }),
+  cpuMeasure({
     name: 'https',
     title: 'one hop, TLS 1.3 in, 32 connections',
-    load: small(32),
-    unit: COST,
-    ours: ({ https }) => [https],
-    peers: ({ nginx }) => [{ subject: nginx.https, target: 1.6 }],
-  },
-  {
-    name: 'pair-32',
-    title: 'two hops over mTLS, 32 connections',
-    load: small(32),
-    unit: COST,
-    ours: ({ pair }) => [pair],
-    peers: ({ nginx, haproxy }) => [
-      { subject: nginx.pair, target: 0.7 },
-      { subject: haproxy.pair, target: 1.05 },
-    ],
-  },
-  {
-    name: 'pair-128',
-    title: 'two hops over mTLS, 128 connections',
-    load: small(128),
-    unit: COST,
-    ours: ({ pair }) => [pair],
-    peers: ({ nginx, haproxy }) => [
-      { subject: nginx.pair, target: 0.7 },
-      { subject: haproxy.pair, target: 1 },
-    ],
-  },
-  ...(['64KiB', '10MiB'] as const).flatMap((size): readonly Measure[] => {
-    const load: Load = { connections: size === '64KiB' ? 32 : 4, path: BODIES[size], headers: [] };
+    load: wrk({ connections: 32 }),
+    ours: edgeTls,
+    peers: async (stand) => [{ subject: (await stand.use(startNginxHop)).https, target: 1.6 }],
+  }),
+  ...[
+    { connections: 32, haproxy: 1.05 },
+    { connections: 128, haproxy: 1 },
+  ].map(({ connections, haproxy }) =>
+    cpuMeasure({
+      name: `pair-${connections}`,
+      title: `two hops over mTLS, ${connections} connections`,
+      load: wrk({ connections }),
+      ours: pair,
+      peers: async (stand) => [
+        { subject: await stand.use(startNginxPair), target: 0.7 },
+        { subject: await stand.use(startHaproxyPair), target: haproxy },
+      ],
+    }),
+  ),
+  ...(['64KiB', '10MiB'] as const).flatMap((size) => {
+    const load = wrk({ connections: size === '64KiB' ? 32 : 4, path: BODIES[size] });
     const unit = throughput(BODY_BYTES[size]);
     return [
-      {
+      cpuMeasure({
         name: `body-${size}`,
         title: `one hop, bodies of ${size}`,
         load,
         unit,
-        ours: ({ hop }) => [hop],
-        peers: ({ nginx }) => [{ subject: nginx.hop, target: 0.6 }],
-      },
-      {
+        ours: hop,
+        peers: async (stand) => [{ subject: (await stand.use(startNginxHop)).hop, target: 0.6 }],
+      }),
+      cpuMeasure({
         name: `pair-body-${size}`,
         title: `two hops over mTLS, bodies of ${size}`,
         load,
         unit,
-        ours: ({ pair }) => [pair],
-        peers: ({ nginx }) => [{ subject: nginx.pair, target: 0.6 }],
-      },
+        ours: pair,
+        peers: async (stand) => [{ subject: await stand.use(startNginxPair), target: 0.6 }],
+      }),
     ];
   }),
+  cpuMeasure({
+    name: 'routes',
+    title: 'one hop, 10,000 routes beside 10',
+    load: wrk({
+      connections: 32,
+      script: ({ routes }) => ['spread-routes.lua', `${routes!.count}`, `${routes!.asked}`],
+    }),
+    ours: async (stand) => {
+      const all = await stand.use(startWith10000Routes);
+      return [all, asking(100, all)];
+    },
+    peers: async (stand) => [{ subject: await stand.use(startWith10Routes), target: 1.1 }],
+  }),
+  cpuMeasure({
+    name: 'log',
+    title: 'one hop, access log on',
+    load: wrk({ connections: 32 }),
+    ours: async (stand) => [await stand.use(startLogging)],
+    peers: async (stand) => [{ subject: (await stand.use(startNginxHop)).logged }],
+  }),
+  cpuMeasure({
+    name: 'h2',
+    title: 'one hop, HTTP/2 over TLS 1.3 in, 8 connections of 4 streams',
+    load: h2load({ connections: 8, streams: 4 }),
+    ours: edgeTls,
+    peers: async (stand) => [
+      { subject: (await stand.use(startNginxHop)).https },
+      { subject: (await stand.use(startHaproxyHop)).h2 },
+    ],
+  }),
+  cpuMeasure({
+    name: 'grpc',
+    title: 'gRPC unary, two hops over mTLS, 8 connections of 4 streams',
+    load: h2load({
+      connections: 8,
+      streams: 4,
+      path: GRPC_METHOD,
+      headers: ['content-type: application/grpc', 'te: trailers'],
+      body: GRPC_MESSAGE,
+      answerBytes: GRPC_MESSAGE.length,
+    }),
+    ours: async (stand) => [(await stand.use(startGatemesh)).grpcPair],
+    peers: async (stand) => [
+      { subject: await stand.use(startNginxGrpcPair) },
+      { subject: await stand.use(startHaproxyGrpcPair) },
+    ],
+  }),
+  cpuMeasure({
+    name: 'connections',
+    title: 'new TLS 1.3 connections, P-256, one request each',
+    unit: CONNECTIONS,
+    load: newConnections(),
+    ours: edgeTls,
+    peers: async (stand) => [{ subject: (await stand.use(startNginxHop)).https, target: 0.5 }],
+  }),
+  addedLatencyMeasure({
+    name: 'rate-hop',
+    title: 'one hop at 3,000 requests/s, open loop',
+    ours: hop,
+    peers: async (stand) => [{ subject: (await stand.use(startNginxHop)).hop, target: 1.5 }],
+  }),
+  addedLatencyMeasure({
+    name: 'rate-pair',
+    title: 'two hops over mTLS at 3,000 requests/s, open loop',
+    ours: pair,
+    peers: async (stand) => [
+      { subject: await stand.use(startNginxPair), target: 1.5 },
+      { subject: await stand.use(startHaproxyPair) },
+    ],
+  }),
+  ...[
+    { kind: 'plain', tls: false, atMostKb: 8 },
+    { kind: 'TLS 1.3', tls: true, atMostKb: 30 },
+  ].map(({ kind, tls, atMostKb }) =>
+    idleMemoryMeasure({
+      name: tls ? 'idle-tls' : 'idle-plain',
+      title: `memory of an idle keep-alive connection, ${kind}, 10,000 of them`,
+      atMostKb,
+      tls,
+      ours: async (stand) => [await prepareEdge(stand, tls)],
+      peers: (stand) => Promise.resolve([nginxAlone(stand, tls)]),
+    }),
+  ),
+  restMeasure({
+    name: 'rest',
+    title: 'gateway at rest, supervisor + 1 worker',
+    atMostMb: 160,
+    ours: async (stand) => (await stand.use(startGatemesh)).hop,
+  }),
 ];
-
-/** Supervisor and one worker that have nothing to do, in MB. */
-export const REST = {
-  name: 'rest',
-  title: 'gateway at rest, supervisor + 1 worker',
-  unit: 'MB resident',
-  targetMb: 160,
-  value: ({ hop }: GatemeshSubjects): number => residentMb(hop.pids),
-} as const;

@@ -1,19 +1,26 @@
-import type { Measure } from './measures.ts';
-import type { Sample } from './load.ts';
-import type { Subject } from './subject.ts';
+import { WAITED } from './core-watch.ts';
+import type { Measure, Sample, Unit } from './measure.ts';
 
-/** All rounds of one subject under one measure; what went wrong instead of samples. */
+const BUSY_PERCENT = 5;
+
+/** All rounds of one entrant of one measure. */
 export interface Figures {
   readonly measure: Measure;
-  readonly subject: Subject;
+  readonly name: string;
   readonly samples: readonly Sample[];
+  /** Why rounds of it do not count, one text for each. */
+  readonly unusable: readonly string[];
+  /** Why it could not be measured at all. */
   readonly error: string | undefined;
 }
 
 /** One line of the table that people read. */
 export interface Row {
+  /** As `--only` takes it. */
+  readonly name: string;
   readonly measure: string;
   readonly unit: string;
+  readonly oursName: string;
   readonly ours: number | null;
   readonly peerName: string;
   readonly peer: number | null;
@@ -28,88 +35,135 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }
 
-/** The ratio of the medians; undefined where one of the two was not measured. */
-export function rowOf(
-  measure: Measure,
-  ours: Figures | undefined,
-  peer: Figures,
+/** Rows of one of ours: for each unit one beside every peer, or one alone where there are none. */
+export function rowsOf(
+  ours: Figures,
+  peers: readonly { readonly figures: Figures; readonly target: number | undefined }[],
+): readonly Row[] {
+  return ours.measure.units.flatMap((unit, at) => {
+    if (peers.length === 0) return [rowOf(ours, unit, undefined, undefined)];
+    return peers.map(({ figures, target }) =>
+      rowOf(ours, unit, figures, at === 0 ? target : undefined),
+    );
+  });
+}
+
+/** The ratio is that of the medians; there is none where one of them is missing or not above zero. */
+function rowOf(
+  figures: Figures,
+  unit: Unit,
+  peerFigures: Figures | undefined,
   target: number | undefined,
 ): Row {
-  const ourMedian = medianOf(ours);
-  const peerMedian = medianOf(peer);
-  const ratio = ourMedian === null || peerMedian === null ? null : ourMedian / peerMedian;
-  const lower = measure.unit.better === 'lower';
-  const met = ratio !== null && target !== undefined && (lower ? ratio <= target : ratio >= target);
+  const ours = medianOf(figures, unit);
+  const peer = peerFigures === undefined ? null : medianOf(peerFigures, unit);
+  const ratio = ours === null || peer === null || ours <= 0 || peer <= 0 ? null : ours / peer;
   return {
-    measure: measure.title + (ours?.subject.name.endsWith('edge') === true ? ' (edge)' : ''),
-    unit: measure.unit.name,
-    ours: ourMedian,
-    peerName: peer.subject.name,
-    peer: peerMedian,
+    name: figures.measure.name,
+    measure: figures.measure.title,
+    unit: unit.name,
+    oursName: figures.name,
+    ours,
+    peerName: peerFigures?.name ?? '',
+    peer,
     ratio,
-    target: target === undefined ? '' : `${lower ? '≤' : '≥'} ${target}`,
-    verdict:
-      ratio === null ? 'not measured' : target === undefined ? 'stated' : met ? 'met' : 'missed',
+    target: targetText(unit, target),
+    verdict: verdictOf(unit, target, ours, peerFigures === undefined ? undefined : peer, ratio),
   };
 }
 
-function medianOf(figures: Figures | undefined): number | null {
-  if (figures === undefined || figures.samples.length === 0) return null;
-  return median(figures.samples.map((sample) => figures.measure.unit.value(sample)));
+function targetText({ atMost, name, better }: Unit, target: number | undefined): string {
+  if (atMost !== undefined) return `≤ ${atMost} ${name.split(/[ /]/, 1)[0]!}`;
+  return target === undefined ? '' : `${better === 'lower' ? '≤' : '≥'} ${target} ×`;
+}
+
+/** @param peer undefined: there is none; null: it was not measured */
+function verdictOf(
+  { atMost, better }: Unit,
+  target: number | undefined,
+  ours: number | null,
+  peer: number | null | undefined,
+  ratio: number | null,
+): Row['verdict'] {
+  if (ours === null || peer === null) return 'not measured';
+  if (atMost !== undefined) return ours <= atMost ? 'met' : 'missed';
+  if (target === undefined) return 'stated';
+  if (ratio === null) return 'not measured';
+  return (better === 'lower' ? ratio <= target : ratio >= target) ? 'met' : 'missed';
+}
+
+function medianOf({ samples }: Figures, { key }: Unit): number | null {
+  return samples.length === 0 ? null : median(samples.map(({ values }) => values[key]!));
 }
 
 export function printRows(rows: readonly Row[]): void {
-  const header = ['measure', 'unit', 'ours', 'peer', '', 'ratio', 'target', ''];
+  const header = ['measure', 'unit', 'gatemesh', '', 'peer', '', 'ratio', 'target', ''];
   const cells = rows.map((row) => [
-    row.measure,
-    row.unit,
-    number(row.ours),
-    number(row.peer),
-    row.peerName,
-    row.ratio === null ? '-' : row.ratio.toFixed(2),
-    row.target,
-    row.verdict,
+    ...[row.measure, row.unit, number(row.ours), row.oursName],
+    ...[row.peerName === '' ? '' : number(row.peer), row.peerName],
+    ...[ratioText(row), row.target, row.verdict],
   ]);
-  printTable([header, ...cells], [2, 3, 5]);
+  printTable([header, ...cells], [2, 4, 6]);
 }
 
+/** Every entrant with its spread: where lowest and highest lie far apart the machine was busy. */
 export function printFigures(figures: readonly Figures[]): void {
-  const header = [
-    'measure',
-    'subject',
-    'median',
-    'lowest',
-    'highest',
-    'unit',
-    'req/s',
-    'p50',
-    'p99',
-    'aside',
-  ];
-  const cells = figures.map(({ measure, subject, samples, error }) => {
-    if (samples.length === 0) return [measure.name, subject.name, '-', '', '', error ?? ''];
-    const values = samples.map((sample) => measure.unit.value(sample));
-    const busy = samples[samples.length >> 1]!;
-    const aside = samples.map((sample) => (sample.asideSeconds * 1e6) / sample.requests);
-    return [
-      ...[measure.name, subject.name, number(median(values)), number(Math.min(...values))],
-      ...[number(Math.max(...values)), measure.unit.name],
-      median(samples.map(({ perSecond }) => perSecond)).toFixed(0),
-      ...[busy.p50, busy.p99],
-      subject.aside.length === 0 ? '' : `supervisor ${median(aside).toFixed(2)} µs`,
-    ];
+  const header = ['measure', 'of', 'median', 'lowest', 'highest', 'unit', 'seen besides'];
+  const cells = figures.flatMap(({ measure, name, samples, unusable, error }) => {
+    if (samples.length === 0) {
+      return [[measure.name, name, '-', '', '', '', error ?? unusable[0] ?? 'not reached']];
+    }
+    return measure.units.map((unit, at) => {
+      const values = samples.map(({ values }) => values[unit.key]!);
+      const besides = at > 0 ? '' : [...seen(samples), ...left(unusable)].join(', ');
+      return [
+        ...[measure.name, name, number(median(values))],
+        ...[number(Math.min(...values)), number(Math.max(...values)), unit.name, besides],
+      ];
+    });
   });
-  printTable([header, ...cells], [2, 3, 4, 6, 7, 8]);
+  printTable([header, ...cells], [2, 3, 4]);
 }
 
-function number(value: number | null): string {
+/** Says so when the proxies had to wait for their core more than figures can bear. */
+export function printBusy(figures: readonly Figures[]): void {
+  const shares = figures.flatMap(({ samples }) => samples.map(({ seen }) => seen[WAITED]));
+  const numbers = shares.filter((share) => typeof share === 'number');
+  if (numbers.length === 0 || median(numbers) <= BUSY_PERCENT) return;
+  console.log(
+    `\nThe machine was busy: the proxies waited ${number(median(numbers))} % of the time for their core. Latencies and throughput say nothing then; processor time says little.`,
+  );
+}
+
+/** Medians of the numbers; texts are those of the middle round. */
+function seen(samples: readonly Sample[]): readonly string[] {
+  const middle = samples[samples.length >> 1]!;
+  return Object.entries(middle.seen).map(([key, value]) => {
+    if (typeof value === 'string') return `${key} ${value}`;
+    return `${key} ${number(median(samples.map(({ seen }) => Number(seen[key]))))}`;
+  });
+}
+
+function left(unusable: readonly string[]): readonly string[] {
+  return unusable.length === 0 ? [] : [`${unusable.length} rounds left out: ${unusable[0]!}`];
+}
+
+function ratioText({ ratio, peerName }: Row): string {
+  if (peerName === '') return '';
+  return ratio === null ? '-' : ratio.toFixed(2);
+}
+
+/** Three digits or so, which is more than is meant. */
+export function number(value: number | null): string {
   if (value === null) return '-';
-  return value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2);
+  const size = Math.abs(value);
+  return value.toFixed(size >= 100 ? 0 : size >= 10 ? 1 : 2);
 }
 
+/** @param right columns of numbers */
 function printTable(rows: readonly (readonly string[])[], right: readonly number[]): void {
   const widths = rows[0]!.map((_, column) =>
-    Math.max(...rows.map((row) => (row.length > 6 || column < 5 ? (row[column] ?? '').length : 0))),
+    Math.max(...rows.map((row) => (row[column] ?? '').length)),
   );
   for (const row of rows) {
     const line = row.map((cell, column) =>

@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Bed } from './bed.ts';
+import type { Stand } from '../stand.ts';
 
 export interface PeerCertificates {
   readonly ca: string;
@@ -11,7 +11,7 @@ export interface PeerCertificates {
 }
 
 /** P-256, as in the mesh, for two gateways that are not ours. */
-export function makeCertificates(bed: Bed): PeerCertificates {
+export async function makeCertificates({ bed }: Stand): Promise<PeerCertificates> {
   const openssl = (...args: readonly string[]): void => {
     execFileSync('openssl', args, { cwd: bed.folder, stdio: ['ignore', 'ignore', 'pipe'] });
   };

@@ -1,8 +1,12 @@
 import { join } from 'node:path';
-import { freePorts, type Bed } from './bed.ts';
+import { freePorts } from '../bed.ts';
+import type { Stand } from '../stand.ts';
+import { startOrigin } from './origin.ts';
 import { peer, type Subject } from './subject.ts';
 
-export async function startFastify(bed: Bed, origin: number): Promise<Subject> {
+export async function startFastify(stand: Stand): Promise<Subject> {
+  const { bed } = stand;
+  const { http: origin } = await stand.use(startOrigin);
   const [port] = await freePorts(1);
   const program = join(import.meta.dirname, 'fastify-hop.ts');
   const command = [process.execPath, program, String(port), String(origin)];
