@@ -192,7 +192,7 @@ describe('a hostile caller with a valid certificate', () => {
     ),
     'body bytes and an upgrade': headFrame(
       1,
-      'GET / HTTP/1.1\r\nhost: orders\r\nupgrade: websocket\r\n',
+      'GET / HTTP/1.1\r\nhost: orders\r\nconnection: upgrade\r\nupgrade: websocket\r\n',
       SMUGGLED,
     ),
   };

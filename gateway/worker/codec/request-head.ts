@@ -63,6 +63,7 @@ export class RequestHead implements FieldVisitor {
 
   #hasHost = false;
   #keepAlive = false;
+  #listsUpgrade = false;
   #listed: Set<string> | undefined;
   /** No Host looks like this. */
   #lastAuthority = ' ';
@@ -134,6 +135,8 @@ export class RequestHead implements FieldVisitor {
 
     this.#target(target);
     this.#framing();
+    // RFC 9110 §7.8: of no meaning in HTTP/1.0, or where `Connection` does not list it.
+    if (this.isHttp10 || !this.#listsUpgrade) this.upgrade = '';
     this.isTcp = this.upgrade === TCP_UPGRADE && rules === MESH_RULES;
     if (this.isTcp && (this.isChunked || this.contentLength >= 0)) {
       throw new BadMessage(400, 'a TCP connection with the length of a body');
@@ -261,6 +264,7 @@ export class RequestHead implements FieldVisitor {
     this.authority = '';
     this.#hasHost = false;
     this.#keepAlive = false;
+    this.#listsUpgrade = false;
     this.#listed = undefined;
   }
 
@@ -290,7 +294,8 @@ export class RequestHead implements FieldVisitor {
         const option = part.trim();
         if (option === 'close') this.closes = true;
         else if (option === 'keep-alive') this.#keepAlive = true;
-        else if (option !== '' && option !== 'upgrade' && option !== 'te') {
+        else if (option === 'upgrade') this.#listsUpgrade = true;
+        else if (option !== '' && option !== 'te') {
           (this.#listed ??= new Set()).add(option);
         }
       }

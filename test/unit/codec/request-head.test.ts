@@ -285,6 +285,15 @@ describe('RequestHead reads', () => {
     assert.equal(parse(['GET / HTTP/1.0', 'Host: a', 'Connection: keep-alive']).closes, false);
   });
 
+  it('an upgrade only where HTTP/1.1 asks for one', () => {
+    const upgrade = (version: string, ...lines: string[]): string =>
+      parse([`GET / ${version}`, 'Host: a', 'Upgrade: websocket', ...lines]).upgrade;
+    assert.equal(upgrade('HTTP/1.1', 'Connection: x-a, Upgrade'), 'websocket');
+    assert.equal(upgrade('HTTP/1.1'), '');
+    assert.equal(upgrade('HTTP/1.1', 'Connection: keep-alive'), '');
+    assert.equal(upgrade('HTTP/1.0', 'Connection: upgrade'), '');
+  });
+
   it('nothing of the request before', () => {
     const head = new RequestHead();
     for (const text of [
