@@ -1,4 +1,5 @@
 import { BadMessage } from './bad-message.ts';
+import { trimWhiteSpace } from './fields.ts';
 
 /** RFC 9113 §8.2.1: lower case; a colon or a line end in here would be another field to an HTTP/1.1 reader. */
 const NAME = /^[!#$%&'*+.^_`|~0-9a-z-]+$/;
@@ -71,7 +72,9 @@ export function appendFields(lines: string, list: string[]): void {
     const end = lines.indexOf('\r\n', at);
     const colon = lines.indexOf(':', at);
     const name = lines.slice(at, colon).toLowerCase();
-    if (!CONNECTION_SPECIFIC.has(name)) list.push(name, lines.slice(colon + 1, end).trim());
+    if (!CONNECTION_SPECIFIC.has(name)) {
+      list.push(name, trimWhiteSpace(lines.slice(colon + 1, end)));
+    }
     at = end + 2;
   }
 }

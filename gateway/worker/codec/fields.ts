@@ -71,6 +71,22 @@ export function valueText(bytes: Buffer, start: number, end: number): string {
   return bytes.latin1Slice(start, last);
 }
 
+/**
+ * Without white space around, as RFC 9110 §5.6.3 has it: space and tab. `String.trim` takes away more, U+00A0 among it,
+ * and would make two values one.
+ */
+export function trimWhiteSpace(text: string): string {
+  let start = 0;
+  let end = text.length;
+  while (start < end && isWhiteSpace(text.charCodeAt(start))) start++;
+  while (end > start && isWhiteSpace(text.charCodeAt(end - 1))) end--;
+  return text.slice(start, end);
+}
+
+function isWhiteSpace(char: number): boolean {
+  return char === SP || char === HTAB;
+}
+
 /** RFC 9110 §8.6: digits only, no sign, no list. -1 when it is not one. */
 export function contentLength(bytes: Buffer, start: number, end: number): number {
   let last = end;
@@ -105,7 +121,7 @@ export function findField(lines: string, name: string): string | undefined {
       lines.charCodeAt(at + name.length) === COLON &&
       lines.slice(at, at + name.length).toLowerCase() === name
     ) {
-      return lines.slice(at + name.length + 1, next - 2).trim();
+      return trimWhiteSpace(lines.slice(at + name.length + 1, next - 2));
     }
     at = next;
   }

@@ -3,7 +3,14 @@ import type { HeaderRules } from './header-rules.ts';
 import { BadMessage } from './bad-message.ts';
 import { SP, TARGET, TOKEN } from './chars.ts';
 import { readFieldList } from './field-list.ts';
-import { contentLength, findField, readFields, valueText, withoutFields } from './fields.ts';
+import {
+  contentLength,
+  findField,
+  readFields,
+  trimWhiteSpace,
+  valueText,
+  withoutFields,
+} from './fields.ts';
 import { MESH_RULES, RULE } from './header-rules.ts';
 import { MAX_TARGET_BYTES } from './limits.ts';
 import { canonicalPath, SUSPICIOUS_PATH } from './path.ts';
@@ -210,7 +217,7 @@ export class RequestHead implements FieldVisitor {
         this.upgrade = valueText(bytes, start, end).toLowerCase();
         return true;
       case RULE.te:
-        this.acceptsTrailers ||= /(?:^|,)\s*trailers\s*(?:$|,|;)/i.test(
+        this.acceptsTrailers ||= /(?:^|,)[ \t]*trailers[ \t]*(?:$|,|;)/i.test(
           valueText(bytes, start, end),
         );
         return true;
@@ -291,7 +298,7 @@ export class RequestHead implements FieldVisitor {
     else if (value === 'close') this.closes = true;
     else {
       for (const part of value.split(',')) {
-        const option = part.trim();
+        const option = trimWhiteSpace(part);
         if (option === 'close') this.closes = true;
         else if (option === 'keep-alive') this.#keepAlive = true;
         else if (option === 'upgrade') this.#listsUpgrade = true;

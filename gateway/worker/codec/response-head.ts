@@ -4,7 +4,7 @@ import type { HeaderRules } from './header-rules.ts';
 import { BadMessage } from './bad-message.ts';
 import { FIELD_VALUE, SP } from './chars.ts';
 import { readFieldList } from './field-list.ts';
-import { contentLength, readFields, valueText, withoutFields } from './fields.ts';
+import { contentLength, readFields, trimWhiteSpace, valueText, withoutFields } from './fields.ts';
 import { RULE } from './header-rules.ts';
 
 /** `HTTP/1.1 200` and its line end. */
@@ -102,7 +102,7 @@ export class ResponseHead implements FieldVisitor {
         return true;
       case RULE.connection:
         for (const part of valueText(bytes, start, end).toLowerCase().split(',')) {
-          const option = part.trim();
+          const option = trimWhiteSpace(part);
           if (option === 'close') this.closes = true;
           else if (option === 'keep-alive') this.#keepAlive = true;
           else if (option !== '' && option !== 'upgrade') (this.#listed ??= new Set()).add(option);

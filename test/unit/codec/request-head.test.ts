@@ -294,6 +294,20 @@ describe('RequestHead reads', () => {
     assert.equal(upgrade('HTTP/1.0', 'Connection: upgrade'), '');
   });
 
+  it('white space as HTTP has it, and U+00A0 as a character', () => {
+    const head = parse([
+      'GET / HTTP/1.0',
+      'Host: a',
+      'Connection: \xa0keep-alive',
+      'TE: \xa0trailers',
+    ]);
+    assert.deepEqual([head.closes, head.acceptsTrailers], [true, false]);
+    assert.equal(
+      parse(['GET / HTTP/1.1', 'Host: a', 'X-A: \t\xa0b\xa0 ']).header('x-a'),
+      '\xa0b\xa0',
+    );
+  });
+
   it('nothing of the request before', () => {
     const head = new RequestHead();
     for (const text of [

@@ -25,4 +25,9 @@ describe('ResponseHead', () => {
       );
     }
   });
+
+  it('takes U+00A0 for no white space', () => {
+    assert.equal(parse('HTTP/1.1 200 OK\r\nconnection: \xa0close\r\n').closes, false);
+    assert.equal(parse('HTTP/1.1 200 OK\r\nconnection: x,\tclose \r\n').closes, true);
+  });
 });
