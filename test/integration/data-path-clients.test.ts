@@ -23,6 +23,10 @@ const EVIL: Readonly<Record<string, { readonly bytes: string; readonly closes?: 
   '/no-http': { bytes: 'SSH-2.0-x\r\n\r\n' },
   '/http2': { bytes: 'HTTP/2 200 OK\r\n\r\n' },
   '/unasked-101': { bytes: 'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\nxx' },
+  '/1xx-body': { bytes: `HTTP/1.1 103 Early Hints\r\nContent-Length: 3\r\n\r\nabc${OK}\r\n` },
+  '/1xx-chunked': {
+    bytes: `HTTP/1.1 103 A\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n${OK}\r\n`,
+  },
   '/1xx-flood': { bytes: 'HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n'.repeat(1000) },
   '/endless-head': { bytes: `${OK}${'x-a: bbbbbbbbbbbbbbbbbbbbbbb\r\n'.repeat(10_000)}` },
   '/long-line': { bytes: `${OK}x-a: ${'b'.repeat(200_000)}` },

@@ -237,6 +237,10 @@ export class InstanceConnection extends Wire implements Upstream, ChunkSink {
 
   #interimAnswer(sink: ResponseSink, bytes: Buffer, body: number, end: number): number {
     const { responseHead: head, requestHead: request } = sink;
+    // RFC 9110 §8.6: they have no body, and some reader would look for one.
+    if (head.isChunked || head.contentLength > 0) {
+      throw new BadMessage(502, 'an interim answer with the length of a body');
+    }
     if (head.status === 101) {
       if (request.upgrade === '' || head.upgrade !== request.upgrade) {
         throw new BadMessage(502, '101 for a protocol that was not asked for');
