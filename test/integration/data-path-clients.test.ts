@@ -75,6 +75,10 @@ describe('clients and services that misbehave', () => {
         socket.end(`${OK}Content-Length: 100\r\n\r\nshort`);
         return undefined;
       }
+      if (path === '/cut-chunks') {
+        socket.end(`${OK}Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n`);
+        return undefined;
+      }
       if (path === '/extra')
         return `${OK}Content-Length: 2\r\n\r\nok${OK}Content-Length: 6\r\n\r\npoison`;
       if (path === '/head-body') return `${OK}Content-Length: 6\r\n\r\npoison`;
@@ -252,6 +256,12 @@ describe('clients and services that misbehave', () => {
           (error: Error) => error.message,
         );
         assert.doesNotMatch(cut, /"error"/);
+        await assertWell();
+      });
+
+      it('resets where the end of the connection would look like the end of the answer', async () => {
+        const request = 'GET /cut-chunks HTTP/1.0\r\nHost: orders\r\n\r\n';
+        await assert.rejects(exchangeBytes(egress[hops], request), /ECONNRESET/);
         await assertWell();
       });
 

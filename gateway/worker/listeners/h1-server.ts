@@ -266,7 +266,9 @@ export class H1Server extends Wire implements Downstream, ChunkSink {
   }
 
   abort(_failure: Failure): void {
-    this.destroy();
+    // A body that ends with the connection must not look as if this were its end.
+    if (this.#exchange.requestHead.isHttp10) this.reset();
+    else this.destroy();
   }
 
   openTunnel(): void {
