@@ -51,6 +51,8 @@ export class H1Server extends Wire implements Downstream, ChunkSink {
   #sendsChunks = false;
   #closesAfter = false;
   #isAnswered = true;
+  /** The empty line before this request is gone already. */
+  #hasSkipped = false;
   #clientEnded = false;
   /** Answered, but the client has to read before its next request is looked at. */
   #isBlocked = false;
@@ -290,8 +292,11 @@ export class H1Server extends Wire implements Downstream, ChunkSink {
       until = all.length;
       this.#held = undefined;
     }
-    // RFC 9112 §2.2: one empty line before a request is forgiven.
-    if (all[from] === 13 && all[from + 1] === 10 && until - from >= 2) from += 2;
+    // RFC 9112 §2.2: one empty line before a request is forgiven; one, however many reads they come in.
+    if (!this.#hasSkipped && all[from] === 13 && all[from + 1] === 10 && until - from >= 2) {
+      this.#hasSkipped = true;
+      from += 2;
+    }
     const close = headEnd(all, from, until, 431);
     if (close < 0) {
       if (until > from) {
@@ -329,6 +334,7 @@ export class H1Server extends Wire implements Downstream, ChunkSink {
   #begin(bytes: Buffer, body: number, end: number): number {
     const head = this.#exchange.requestHead;
     this.#isAnswered = false;
+    this.#hasSkipped = false;
     if (head.isChunked) {
       this.#state = 'chunked';
       this.#decoder.reset();
