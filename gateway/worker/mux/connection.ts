@@ -147,6 +147,11 @@ export abstract class MuxConnection extends Wire {
 
   protected flush(): void {
     if (this.#used === 0 || this.isClosed) return;
+    if (this.socket.writableEnded) {
+      // What is left to say is said to streams behind GOAWAY, whose caller knows; a write would break the connection.
+      this.#used = 0;
+      return;
+    }
     this.socket.write(this.#out.subarray(0, this.#used));
     this.#used = 0;
     // More than the windows allow: a peer that makes us answer and does not read.
