@@ -457,6 +457,14 @@ describe('a hostile callee with the right certificate', () => {
           ),
         ),
     ],
+    'a body before its head': [
+      (id) => frame(TYPE.data, id, 'HTTP/1.1 200 Forged\r\ncontent-length: 0\r\n\r\n'),
+    ],
+    'an end before its head': [(id) => frame(TYPE.end, id, '')],
+    'an end behind an interim answer': [
+      (id) => headFrame(id, 'HTTP/1.1 103 Early Hints\r\nlink: a\r\n'),
+      (id) => frame(TYPE.end, id, ''),
+    ],
     'a head without its last line end': [(id) => headFrame(id, `${OK}x-a: b`, '', FLAG_END)],
     'RESET with a reason nobody knows': [(id) => frame(TYPE.reset, id, '\xff')],
     'RESET without a reason': [(id) => frame(TYPE.reset, id, '')],

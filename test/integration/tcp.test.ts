@@ -6,8 +6,10 @@ import http from 'node:http';
 import net, { type AddressInfo, type Socket } from 'node:net';
 import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
 import tls from 'node:tls';
+import { FLAG_END, TYPE } from '../../gateway/worker/mux/frames.ts';
 import { exchangeBytes, instance, startWorker, type TestWorker } from '../support/data-plane.ts';
 import { eventually } from '../support/eventually.ts';
+import { dialMux, frame, headFrame } from '../support/mux-peer.ts';
 import { testPki } from '../support/pki.ts';
 
 const pki = testPki();
@@ -495,6 +497,22 @@ describe('TCP', () => {
         }
         assert.equal(db.connections.length, before);
       });
+    }
+  });
+
+  it('keeps nothing of a gateway that ends a connection before it is open', async () => {
+    const head = 'TCP / HTTP/1.1\r\nhost: db\r\nconnection: upgrade\r\nupgrade: gatemesh-tcp\r\n';
+    for (const frames of [
+      [headFrame(1, head, '', FLAG_END)],
+      [headFrame(1, head), frame(TYPE.end, 1, '')],
+    ]) {
+      db.serve = (socket) => socket.end();
+      const peer = await dialMux(meshPort, pki, pki.svid('svc', 'web'), 'db');
+      peer.send(...frames);
+      // Its answer is a refusal or the end of its connection.
+      await eventually(() => assert.ok(peer.isClosed || peer.frames.some(({ id }) => id === 1)));
+      await settled(b);
+      peer.socket.destroy();
     }
   });
 

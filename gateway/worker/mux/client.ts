@@ -330,6 +330,7 @@ export class MuxClientStream extends MuxStream implements Upstream {
   }
 
   protected override onData(bytes: Buffer, start: number, end: number): void {
+    if (!this.#isAnswered) throw new MuxError('a body before the head of its answer');
     if (this.#expected >= 0 && !this.#isTunnel) {
       this.#expected -= end - start;
       if (this.#expected < 0) throw new MuxError('a body longer than its Content-Length');
@@ -338,6 +339,7 @@ export class MuxClientStream extends MuxStream implements Upstream {
   }
 
   protected override onEnd(trailers: string): void {
+    if (!this.#isAnswered) throw new MuxError('the end of an answer before its head');
     if (this.#expected > 0 && !this.#isTunnel)
       throw new MuxError('a body shorter than its Content-Length');
     const sink = this.#sink;

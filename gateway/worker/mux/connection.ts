@@ -153,8 +153,9 @@ export abstract class MuxConnection extends Wire {
     const used = this.#used;
     if (used === 0) return;
     this.#used = 0;
-    // What is written for a connection that has gone meanwhile goes nowhere.
-    if (this.isClosed) return;
+    // What is written for a connection that has gone meanwhile goes nowhere; and what is left to say when its end was
+    // sent is for streams behind GOAWAY, whose caller knows: a write would break what is still under way.
+    if (this.isClosed || this.socket.writableEnded) return;
     this.socket.write(this.#out.subarray(0, used), this.#loan?.giveBack);
     this.#loan = undefined;
     this.#out = NOTHING;

@@ -146,6 +146,7 @@ export class MuxServerStream extends MuxStream implements Downstream {
     try {
       head.parse(bytes, start, body, MESH_RULES);
       if (head.isChunked) throw new BadMessage(400, 'chunked coding between gateways');
+      if (head.isTcp && isEnd) throw new BadMessage(400, 'a TCP connection that has ended');
     } catch (error) {
       if (!(error instanceof BadMessage)) throw error;
       this.#refuse(error);
@@ -243,6 +244,9 @@ export class MuxServerStream extends MuxStream implements Downstream {
   protected override onEnd(trailers: string): void {
     if (this.#expected > 0 && !this.#isTunnel)
       throw new MuxError('a body shorter than its Content-Length');
+    // The exchange would take it for the end of the request that opens it, and wait for another one.
+    if (this.#exchange.requestHead.isTcp && !this.#isTunnel)
+      throw new MuxError('the end of a TCP connection that is not open yet');
     this.#exchange.requestEnded(trailers);
     if (this.#isTunnel && !this.#exchange.isActive) this.#close();
   }
