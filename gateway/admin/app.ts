@@ -4,7 +4,6 @@ import type { Log } from '#kit/log.ts';
 import type { Dashboard } from './dashboard.ts';
 import { parseExplainQuery } from './explain-query.ts';
 import { METRICS_CONTENT_TYPE, type Metrics } from './metrics.ts';
-import { relayNodes } from './relay.ts';
 import type { AdminSource } from './source.ts';
 
 /** Everything one listener of the admin API needs. */
@@ -28,6 +27,17 @@ const HEADERS = {
 
 const REQUEST_MS = 10_000;
 
+const OPTIONS = {
+  logger: false,
+  // While closing, what still arrives is answered rather than refused (and a restart is not an outage).
+  return503OnClosing: false,
+  forceCloseConnections: 'idle',
+  requestTimeout: REQUEST_MS,
+  // Or Node takes its own 60 s for the request, and looks for late ones every 30 s.
+  http: { headersTimeout: REQUEST_MS, connectionsCheckingInterval: 1_000 },
+  routerOptions: { maxParamLength: 255 },
+} as const;
+
 /** No route here has a schema. Fastify loads the compilers for them all the same, 1 MB, unless it is given others. */
 const NO_SCHEMAS = {
   buildValidator: (): never => noSchemas(),
@@ -40,18 +50,8 @@ function noSchemas(): never {
 
 /** The read-only admin API, not listening yet. */
 export function buildAdmin(parts: AdminParts): FastifyInstance {
-  const { source, metrics, log } = parts;
-  const app = fastify({
-    logger: false,
-    // While closing, what still arrives is answered rather than refused (and a restart is not an outage).
-    return503OnClosing: false,
-    forceCloseConnections: 'idle',
-    requestTimeout: REQUEST_MS,
-    // Or Node takes its own 60 s for the request, and looks for late ones every 30 s.
-    http: { headersTimeout: REQUEST_MS, connectionsCheckingInterval: 1_000 },
-    routerOptions: { maxParamLength: 255 },
-    schemaController: { compilersFactory: NO_SCHEMAS },
-  });
+  const { source, metrics } = parts;
+  const app = fastify({ ...OPTIONS, schemaController: { compilersFactory: NO_SCHEMAS } });
   guard(app, parts);
 
   app.get('/healthz', () => ({ status: 'ok' }));
@@ -81,7 +81,23 @@ export function buildAdmin(parts: AdminParts): FastifyInstance {
   app.get<{ Params: { node: string } }>('/nodes/:node', (request, reply) =>
     reply.redirect(`${encodeURIComponent(request.params.node)}/`),
   );
-  relayNodes(app, source, log);
+  let relay: Promise<FastifyInstance> | undefined;
+  app.get('/nodes/:node/*', async (request, reply) => {
+    const { routing } = await (relay ??= startRelay(parts));
+    reply.hijack();
+    routing(request.raw, reply.raw);
+  });
+  app.addHook('onClose', async () => (await relay)?.close());
+  return app;
+}
+
+/** Loaded when another node is first asked for: the proxy and what it brings are 7 MB that most gateways never need. */
+async function startRelay(parts: AdminParts): Promise<FastifyInstance> {
+  const { relayNodes } = await import('./relay.ts');
+  const app = fastify(OPTIONS);
+  guard(app, parts);
+  relayNodes(app, parts.source, parts.log);
+  await app.ready();
   return app;
 }
 
