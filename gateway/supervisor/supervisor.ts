@@ -25,6 +25,11 @@ import { desiredRegistration, instanceId, type LocalInstance } from './registrat
 import { uidOf } from './unix-users.ts';
 import type { Workers } from './workers.ts';
 
+/**
+ * Told in the node's status: it is written together with the registration, and etcd takes no request over 1.5 MB. Ten
+ * thousand routes to a service that was not there yet kept the node that runs it from ever registering.
+ */
+const MOST_REJECTIONS = 100;
 /** Certificates run out, and edge certificates are replaced on disk, without anyone saying so. */
 const LOOK_AGAIN_MS = 30_000;
 
@@ -346,7 +351,7 @@ export class Supervisor {
       appliedAt: new Date(this.#appliedAtMs).toISOString(),
       source,
       version,
-      rejected,
+      rejected: rejected.slice(0, MOST_REJECTIONS),
       certNotAfter: ends.length === 0 ? null : new Date(Math.min(...ends)).toISOString(),
     };
   }
