@@ -107,7 +107,7 @@ export class Worker {
     const muxPools = new MuxPools(rng, {
       peerRefused: (peer, service, why) => log.warn({ peer, service, why }, 'no mesh connection'),
     });
-    const access = settings.accessLog ? createLog({ level: 'info' }) : undefined;
+    const access = settings.accessLog ? createLog({ level: 'info', isBuffered: true }) : undefined;
     this.#plane = {
       settings,
       tables,

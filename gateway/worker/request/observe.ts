@@ -54,13 +54,22 @@ class Series {
   }
 }
 
+interface Counted {
+  readonly direction: Arrival['direction'];
+  readonly source: string;
+  readonly destination: string;
+  readonly route: string;
+  readonly series: Series;
+}
+
 /** Step "observe": counts each request once and writes its access line. */
 export class Observer {
   readonly #access: Log | undefined;
   readonly #log: Log;
   readonly #series = new Map<string, Series>();
   readonly #retries = new Map<string, number>();
-  #last: Series | undefined;
+  /** By route, or by destination where there is none: what the last request was counted in. */
+  readonly #last = new Map<string, Counted>();
 
   /** @param access where access lines go; undefined: nowhere */
   constructor(log: Log, access: Log | undefined) {
@@ -150,8 +159,9 @@ export class Observer {
   }
 
   #seriesOf(arrival: Arrival, destination: string, route: string): Series {
-    // Most requests are like the one before; building and hashing a key for each is dearer than counting it.
-    const last = this.#last;
+    // Most requests of a route are like the one before; building and hashing a key for each is dearer than counting it.
+    const name = route === '' ? destination : route;
+    const last = this.#last.get(name);
     if (
       last !== undefined &&
       last.route === route &&
@@ -159,14 +169,19 @@ export class Observer {
       last.direction === arrival.direction &&
       last.source === arrival.sourceLabel
     ) {
-      return last;
+      return last.series;
     }
+    const series = this.#findSeries(arrival, destination, route);
+    const { direction, sourceLabel: source } = arrival;
+    // Names are of documents: there are not more of them than the registry has.
+    this.#last.set(name, { direction, source, destination, route, series });
+    return series;
+  }
+
+  #findSeries(arrival: Arrival, destination: string, route: string): Series {
     const key = `${arrival.direction}\n${arrival.sourceLabel}\n${destination}\n${route}`;
     let series = this.#series.get(key);
-    if (series !== undefined) {
-      this.#last = series;
-      return series;
-    }
+    if (series !== undefined) return series;
     if (this.#series.size >= MAX_SERIES) {
       const other = `${arrival.direction}\nother`;
       series = this.#series.get(other) ?? new Series(arrival.direction, 'other', 'other', 'other');
