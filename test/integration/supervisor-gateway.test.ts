@@ -196,6 +196,18 @@ describe('gatemesh gateway', () => {
     assert.equal(later.notInForce, undefined);
   });
 
+  it('writes the first hundred of many bad documents into its status, which has to fit into one request', async () => {
+    gatemesh('gateway', '--config', await writeConfig());
+    await ready();
+    const store = await registry();
+    for (let i = 0; i < 120; i++) await store.put(`config/routes/shop-${i}`, '{}');
+    await eventually(async () => {
+      assert.equal((await status()).registry.rejected.length, 120);
+      const text = (await store.get('status/vm-a'))?.value ?? '{}';
+      assert.equal((JSON.parse(text) as { rejected?: unknown[] }).rejected?.length, 100);
+    });
+  });
+
   it('takes its instances out while the operator says maintenance', async () => {
     const services = [{ service: 'web', address: await origin('shop'), check: { http: '/' } }];
     gatemesh('gateway', '--config', await writeConfig({ services }));
