@@ -44,10 +44,14 @@ function refused(wanted: string, got: string): Json {
   return { ok: false, problems: [{ path: '$', wanted, got }] };
 }
 
+/** The scanner's SyntaxKind.EOF, which the package has at compile time only. */
+const END_OF_TEXT = 17;
+
 function isTooDeep(text: string): boolean {
   const scanner = createScanner(text, true);
   let depth = 0;
-  for (scanner.scan(); scanner.getTokenLength() > 0; scanner.scan()) {
+  // Not by the token's length: behind an open comment that is all of the rest, the end has a length for ever.
+  while (Number(scanner.scan()) !== END_OF_TEXT) {
     const char = text[scanner.getTokenOffset()];
     if (char === '{' || char === '[') depth++;
     else if (char === '}' || char === ']') depth--;

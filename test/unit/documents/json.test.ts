@@ -65,6 +65,11 @@ describe('parseJson', () => {
       '$: wanted a closing double quote on the same line; got "\\"x" at line 1, column 7',
     ],
     [
+      'a comment that does not end, with nothing in it',
+      '{"a": 1}/*',
+      '$: wanted "*/" at the end of the comment; got "/*" at line 1, column 9',
+    ],
+    [
       'a raw control character',
       '{"a": "\u0000"}',
       '$: wanted control characters in a text written as \\n, \\t or \\u0000; got "\\"\\u0000\\"" at line 1, column 7',
