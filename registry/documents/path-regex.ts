@@ -2,11 +2,14 @@
  * Path regexes come from the registry and run on the data path for every request, on paths chosen
  * by strangers. V8's engine backtracks, so one careless pattern stops a worker for seconds (ReDoS). Only patterns
  * that match in linear time are accepted: anchored, ASCII, without lookarounds or backreferences, without a
- * repeat inside a repeat, and without two repeats that could take the same characters from each other
- * (a character neither of them matches must stand between, as the "/" in `^/[^/]+/[^/]+$`).
+ * repeat inside a repeat, without two repeats that could take the same characters from each other
+ * (a character neither of them matches must stand between, as the "/" in `^/[^/]+/[^/]+$`), and without too many
+ * optional parts and alternatives whose next character does not decide (`^/a?a?a?…` doubles with each).
  */
 
 const LONGEST = 256;
+/** Ways to go through the optional parts and alternatives of a pattern: each may be tried on one path. */
+const MOST_WAYS = 64;
 
 /** One character-set or group of a pattern. `set` has bit c when it can match (for a group: contain) ASCII character c. */
 interface Item {
@@ -15,6 +18,12 @@ interface Item {
   readonly branches: readonly (readonly Item[])[] | undefined;
   readonly min: number;
   readonly max: number;
+}
+
+/** What a sequence can begin with, and whether it can match nothing. */
+interface Start {
+  readonly set: bigint;
+  readonly canBeEmpty: boolean;
 }
 
 class Refused extends Error {}
@@ -36,6 +45,7 @@ export function pathRegexProblem(pattern: string): string | undefined {
       throw new Refused('"^" covers only the first alternative: write "^(?:…|…)"');
     }
     checkSequence(branches[0]!, 0n);
+    checkWays(branches[0]!);
   } catch (error) {
     if (error instanceof Refused) return error.message;
     throw error;
@@ -159,6 +169,50 @@ function checkOnce(item: Item, open: bigint): bigint {
   }
   const after = item.branches.reduce((all, branch) => all | checkSequence(branch, open), 0n);
   return item.min > 0 ? after : open | after;
+}
+
+function checkWays(items: readonly Item[]): void {
+  if (waysThrough(items, 0n) <= MOST_WAYS) return;
+  throw new Refused(
+    `more than ${MOST_WAYS} ways to match one path: use fewer optional parts and alternatives that begin with the same characters`,
+  );
+}
+
+/** @param next characters that what follows the sequence can begin with */
+function waysThrough(items: readonly Item[], next: bigint): number {
+  let ways = 1;
+  for (const [i, item] of items.entries()) {
+    const rest = startOf(items.slice(i + 1));
+    ways *= waysOf(item, rest.set | (rest.canBeEmpty ? next : 0n));
+  }
+  return ways;
+}
+
+function waysOf(item: Item, next: bigint): number {
+  let ways = 1;
+  let begun = 0n;
+  for (const [i, branch] of (item.branches ?? []).entries()) {
+    const start = startOf(branch);
+    const set = start.set | (start.canBeEmpty ? next : 0n);
+    const inBranch = waysThrough(branch, next);
+    // The next character decides which branch it is, or each may have to be tried.
+    const isDecided = i === 0 || (begun & set) === 0n;
+    ways = isDecided ? Math.max(ways, inBranch) : ways + inBranch;
+    begun |= set;
+  }
+  const isOptional = item.min === 0 && item.max === 1;
+  return isOptional && (startOf([item]).set & next) !== 0n ? ways + 1 : ways;
+}
+
+function startOf(items: readonly Item[]): Start {
+  let set = 0n;
+  for (const { branches, min, max, set: own } of items) {
+    const starts = branches?.map(startOf);
+    if (max > 0) set |= starts?.reduce((all, start) => all | start.set, 0n) ?? own;
+    if (min > 0 && starts?.some(({ canBeEmpty }) => canBeEmpty) !== true)
+      return { set, canBeEmpty: false };
+  }
+  return { set, canBeEmpty: true };
 }
 
 /** One branch of single characters, each exactly so many times: it has one way to match. */

@@ -16,6 +16,9 @@ describe('pathRegexProblem', () => {
     '^/[\\]/]{2}x$',
     '^/\\w+\\.\\w+$',
     '^/(?:img|css)/[^/.]*?\\.[a-z]{2,4}$',
+    '^/v\\d?\\d?(?:/a)?(?:/b)?(?:/c)?$',
+    '^/(?:orders|shops|carts|users|files|items|pages|posts)/(?:a|b|c|d)?$',
+    `^/${'(?:a|b)?'.repeat(5)}!$`,
   ];
   for (const pattern of accepted) {
     it(`accepts ${pattern}`, () => {
@@ -27,6 +30,8 @@ describe('pathRegexProblem', () => {
     'a repeat inside a repeat (or alternatives inside one) can take exponential time';
   const QUADRATIC =
     'two repeats that match the same characters take quadratic time: put a character that neither matches between them, as in "^/[^/]+/[^/]+$"';
+  const WAYS =
+    'more than 64 ways to match one path: use fewer optional parts and alternatives that begin with the same characters';
   const LOOK = 'lookarounds and named groups cannot be matched in linear time: leave out';
   const refused: readonly [pattern: string, why: string][] = [
     ['/x', 'not anchored: it must start with "^"'],
@@ -51,6 +56,11 @@ describe('pathRegexProblem', () => {
     ['^/a+a{2,5}$', QUADRATIC],
     ['^/(?:a+|b)a+$', QUADRATIC],
     ['^/a*b?a*$', QUADRATIC],
+    [`^/${'b?'.repeat(30)}\\.`, WAYS],
+    [`^/${'(?:aa|a)'.repeat(20)}b`, WAYS],
+    [`^/${'(?:a|b)?'.repeat(20)}!`, WAYS],
+    [`^/${'(?:a?|b)'.repeat(20)}!`, WAYS],
+    [`^/(?:${'a?'.repeat(20)}|b)!`, WAYS],
   ];
   for (const [pattern, why] of refused) {
     it(`refuses ${pattern.length > 40 ? 'a long one' : pattern}`, () => {
