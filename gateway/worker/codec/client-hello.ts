@@ -30,6 +30,8 @@ export function readServerName(bytes: Buffer): string | undefined {
 function joinRecords(bytes: Buffer): Buffer | undefined {
   const pieces: Buffer[] = [];
   let have = 0;
+  /** By the records' own word; the last one may still be coming. */
+  let stated = 0;
   let at = 0;
   for (;;) {
     if (at < bytes.length && bytes[at] !== HANDSHAKE) throw bad('this is no TLS handshake');
@@ -41,13 +43,14 @@ function joinRecords(bytes: Buffer): Buffer | undefined {
     const piece = bytes.subarray(at, at + length);
     pieces.push(piece);
     have += piece.length;
+    stated += length;
     at += length;
     const message = have < HANDSHAKE_HEADER_BYTES ? undefined : Buffer.concat(pieces);
     if (message !== undefined) {
       if (message[0] !== CLIENT_HELLO) throw bad('the handshake does not start with a ClientHello');
       const end = HANDSHAKE_HEADER_BYTES + message.readUIntBE(1, 3);
       if (end > MAX_HELLO_BYTES) throw bad('the ClientHello is too large');
-      if (have > end) throw bad('a record has more in it than the ClientHello');
+      if (stated > end) throw bad('a record has more in it than the ClientHello');
       if (have === end) return message.subarray(HANDSHAKE_HEADER_BYTES);
     }
     // Also when it comes in a thousand records of a byte each.

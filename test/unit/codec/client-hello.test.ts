@@ -111,6 +111,11 @@ describe('readServerName', () => {
       'TLS: the ClientHello is too large',
     ],
     [
+      'a second message in the record, before it is there',
+      records(Buffer.concat([message(), bytes(0)])).subarray(0, -1),
+      'TLS: a record has more in it than the ClientHello',
+    ],
+    [
       'a second message in the record',
       records(Buffer.concat([message(), bytes(0)])),
       'TLS: a record has more in it than the ClientHello',
