@@ -10,6 +10,8 @@ import type { Problem } from '#kit/problem.ts';
 
 const LONGEST_BYTES = 256 * 1024;
 const DEEPEST = 32;
+/** More helps nobody, and a hostile document must not fill every gateway's status. */
+export const MOST_PROBLEMS = 20;
 
 export type Json =
   | { readonly ok: true; readonly value: unknown }
@@ -67,6 +69,7 @@ function valueOf(node: Node, path: string, text: string, problems: Problem[]): u
   if (node.type !== 'object') return node.value;
   const object: Record<string, unknown> = {};
   for (const property of node.children!) {
+    if (problems.length === MOST_PROBLEMS) break;
     const [key, value] = property.children!;
     const name = key!.value as string;
     const at = `${JSON.stringify(name)} at ${place(text, key!.offset)}`;

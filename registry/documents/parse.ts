@@ -2,7 +2,7 @@ import type { z } from 'zod';
 import { describe, type Problem } from '#kit/problem.ts';
 import { certificate, gateway } from './gateway.ts';
 import { intention } from './intention.ts';
-import { parseJson } from './json.ts';
+import { MOST_PROBLEMS, parseJson } from './json.ts';
 import { classify, keyProblem, type Key } from './keys.ts';
 import { instance, node, nodeIntent, status } from './node.ts';
 import { problemsOf } from './problems.ts';
@@ -10,9 +10,6 @@ import { route } from './route.ts';
 import { mesh, service } from './service.ts';
 import { tcpRoute } from './tcp-route.ts';
 import type { DocumentKind, DocumentKinds, StatusDocument, TypedDocument } from './types.ts';
-
-/** More helps nobody, and a hostile document must not fill every gateway's status. */
-const MOST_PROBLEMS = 20;
 
 /** Fields that come from the key, and need not be repeated in the document. */
 interface Identity {

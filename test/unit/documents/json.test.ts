@@ -103,4 +103,14 @@ describe('parseJson', () => {
       assert.deepEqual(json.ok ? [] : json.problems.map(formatProblem), problems);
     });
   }
+
+  it('says no more than 20 things about one text', () => {
+    for (const text of [
+      `{${'"a": 1,'.repeat(100)}}`,
+      `{"a": [${'{"b": 1, "b": 2},'.repeat(100)}]}`,
+    ]) {
+      const json = parseJson(text);
+      assert.equal(json.ok ? 0 : json.problems.length, 20);
+    }
+  });
 });
