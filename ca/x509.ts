@@ -161,6 +161,10 @@ function readExtensions(wrapped: Der | undefined): ExtensionFields {
 /** GeneralName: [2] dNSName and [6] uniformResourceIdentifier are IA5String, told apart by tag alone. */
 function readSubjectAltName(value: Der, critical: boolean): SubjectAltName {
   const names = partsOf(value, TAG.sequence, 'subjectAltName');
+  // OpenSSL reads none of the names when one of them is something else.
+  if (!names.every(isGeneralName)) {
+    throw new MeshError('malformed_der', 'subjectAltName: a name of no kind there is');
+  }
   const texts = (tag: number): string[] =>
     names
       .filter((name) => hasTag(name, tag))
@@ -175,6 +179,13 @@ function readSubjectAltName(value: Der, critical: boolean): SubjectAltName {
         return bytes.toString('latin1');
       });
   return { critical, uris: texts(TAG.context(6)), dnsNames: texts(TAG.context(2)) };
+}
+
+/** RFC 5280 section 4.2.1.6: [0] to [8]. */
+function isGeneralName(name: Der): boolean {
+  return Array.from({ length: 9 }, (_, number) => number).some((number) =>
+    hasTag(name, TAG.context(number)),
+  );
 }
 
 function readBasicConstraints(value: Der, critical: boolean): BasicConstraints {

@@ -122,6 +122,17 @@ describe('checkSvid refuses', () => {
     });
   });
 
+  it('a name beside the SPIFFE id that is none of the kinds there are', () => {
+    const der = leafOf(pki.svid('svc', 'web'));
+    const at = der.indexOf('web.svc.') - 2;
+    assert.equal(der[at], 0x82);
+    // IA5String, as the name would be without its tag: OpenSSL reads no name at all then.
+    der[at] = 0x16;
+    assert.equal(new X509Certificate(der).subjectAltName ?? '', '');
+    const check = checkSvid(der, 'mesh.test');
+    assert.deepEqual(check, { ok: false, why: 'subjectAltName: a name of no kind there is' });
+  });
+
   it('a length in a longer form than DER allows', () => {
     const der = leafOf(pki.svid('svc', 'web'));
     // 30 82 hh ll -> 30 83 00 hh ll
