@@ -63,8 +63,8 @@ export class RequestHead implements FieldVisitor {
   #keepAlive = false;
   #listsUpgrade = false;
   #listed: Set<string> | undefined;
-  /** No Host looks like this. */
-  #lastAuthority = ' ';
+  /** No Host gets here that looks like this; a space does, as `:authority`. */
+  #lastAuthority = '\0';
   #lastHost = '';
   #lastInstance = '';
 

@@ -152,6 +152,12 @@ describe('a request as an HTTP/2 header list', () => {
     ['a Host that differs', [...START, 'host', 'b'], 400, 'Host and :authority disagree'],
     ['no host at all', START.filter((_, i) => i !== 4 && i !== 5), 400, 'no Host'],
     [
+      'a space as :authority, by the first request of a connection',
+      changed(':authority', ' '),
+      400,
+      'Host is not a host name with an optional port',
+    ],
+    [
       'a user in :authority',
       changed(':authority', 'u@a'),
       400,
