@@ -53,7 +53,7 @@ function isTooDeep(text: string): boolean {
   const scanner = createScanner(text, true);
   let depth = 0;
   // Not by the token's length: behind an open comment that is all of the rest, the end has a length for ever.
-  while (Number(scanner.scan()) !== END_OF_TEXT) {
+  while (scanner.scan() !== END_OF_TEXT) {
     const char = text[scanner.getTokenOffset()];
     if (char === '{' || char === '[') depth++;
     else if (char === '}' || char === ']') depth--;
