@@ -21,7 +21,7 @@ const LAYERS: readonly (readonly string[])[] = [
   ['gateway/cli'],
   // Health and balance never import each other; whoever composes them connects them.
   ['gateway/worker/codec', 'gateway/worker/balance', 'gateway/health'],
-  ['gateway/worker/routing'],
+  ['gateway/worker/loans.ts', 'gateway/worker/routing'],
   [
     'gateway/worker/tables.ts',
     'gateway/worker/identities.ts',
